@@ -38,7 +38,7 @@ class FaceTick:
 
 
 class FaceEncoder:
-    def __init__(self, config: FaceConfig = FaceConfig()) -> None:  # noqa: B008
+    def __init__(self, config: FaceConfig = FaceConfig()) -> None:
         self.config = config
 
     def encode(self, picture: NDArray[np.uint8] | None, hints: Hints | None = None) -> bytes:
@@ -70,3 +70,12 @@ class FaceDecoder:
     def needs_refresh(self) -> bool:
         """True while a frame is missing that later ones lean on: ask the sender for a refresh."""
         return False
+
+
+def area_8x8(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Area average of a picture (256, 256, 3) uint8 to (8, 8, 3) uint8, rounded to nearest."""
+    h, w, c = picture.shape
+    if h % 8 or w % 8:
+        raise ValueError(f"the sides must be multiples of 8, not {h}x{w}")
+    mean = picture.reshape(8, h // 8, 8, w // 8, c).mean((1, 3), dtype=np.float64)
+    return np.asarray(np.floor(mean + 0.5), np.uint8)

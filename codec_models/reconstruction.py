@@ -1,0 +1,80 @@
+"""From ticks to pictures: the interface that every reconstruction fills, and the one that needs no network."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .bitstream.face import FaceTick, area_8x8
+from .bitstream.still import IdentityStill
+from .bitstream.timing import PICTURE
+
+
+class Reconstructor(Protocol):
+    """Stateful predictor: the still is set once, then one picture is drawn a tick.
+
+    backend and device name what really runs, for the report. Not thread-safe: one call, one thread at a time.
+    """
+
+    backend: str
+    device: str
+
+    def set_identity(self, still: IdentityStill) -> None:
+        """A still (again, or another one of the same person) has arrived."""
+
+    def tick(self, face: FaceTick, voice: NDArray[np.int16] | None) -> NDArray[np.uint8]:
+        """Draw the picture of the next tick, (256, 256, 3) uint8 RGB.
+
+        face: the decoded tick; its picture is None where the tick brought none (5 fps, a lost tick).
+        voice: the tick's 1920 samples at 48 kHz, or None when they are missing.
+        """
+
+    def reset(self) -> None:
+        """Forget the stream (not the still): another one starts."""
+
+
+class StillColour:
+    """The still, its colours pulled to the received 8x8 frame: what can be shown without a network.
+
+    The difference between the received frame and the still's own 8x8 average is enlarged smoothly and added, so the
+    picture follows light, colour and large movements, and its 8x8 average is nearly the received one. Before a still
+    has arrived, the enlarged 8x8 frame itself is shown.
+    """
+
+    backend = "still-colour"
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self._still: NDArray[np.float32] | None = None
+        self._still_low: NDArray[np.float32] | None = None
+        self._low = np.full((8, 8, 3), 128, np.float32)
+        self._started = False
+
+    def set_identity(self, still: IdentityStill) -> None:
+        self._still = still.picture.astype(np.float32)
+        self._still_low = area_8x8(still.picture).astype(np.float32)
+
+    def tick(self, face: FaceTick, voice: NDArray[np.int16] | None) -> NDArray[np.uint8]:
+        if face.picture is not None:
+            self._low = face.picture.astype(np.float32)
+            self._started = True
+        if self._still is None or self._still_low is None:
+            return _to_bytes(enlarge(self._low))
+        if not self._started:
+            return _to_bytes(self._still)
+        return _to_bytes(self._still + enlarge(self._low - self._still_low))
+
+    def reset(self) -> None:
+        self._started = False
+
+
+def enlarge(low: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bicubic enlargement of an 8x8 frame (8, 8, 3) to (256, 256, 3)."""
+    return np.asarray(cv2.resize(low, (PICTURE, PICTURE), interpolation=cv2.INTER_CUBIC), np.float32)
+
+
+def _to_bytes(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.asarray(np.clip(picture + 0.5, 0, 255), np.uint8)
