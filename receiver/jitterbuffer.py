@@ -133,7 +133,7 @@ class JitterBuffer:
         return self._due - TICK * self._next - self._sorted[0] if self._next is not None and self._sorted else 0.0
 
     def put(self, tick: int, packet: TickPacket, arrival: float) -> None:
-        """Add a packet whose first tick is `tick`, at `arrival` seconds; duplicates and strays are counted and dropped."""
+        """Add a packet whose first tick is `tick`, come at `arrival` seconds. Duplicates and strays are dropped."""
         if not self._accept(tick, arrival):
             self.statistics.stray += len(packet.faces)
             return
