@@ -1,0 +1,162 @@
+"""The console command `signaling`: the server that brings sender and receiver together."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ipaddress
+import json
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+
+from codec_models.errors import UserError, run_command
+
+from .rooms import PLACES, RoomError, new_tokens
+from .server import IceServer, ServerConfig, Signaling, create_app
+from .tokens import parse_tokens, write_private
+
+_ICE_URL = re.compile(r"(stun|turn|turns):[^\s\"<>]{1,255}")
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which on its way out first lets go of the requests that wait."""
+
+    def __init__(self, config: uvicorn.Config, signaling: Signaling) -> None:
+        super().__init__(config)
+        self.signaling = signaling
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.signaling.close()
+        await super().shutdown(sockets)
+
+
+def make_server(config: ServerConfig) -> Server:
+    """A server that is ready to `run(sockets=[...])` or `serve(sockets=[...])`; its app is `config.app`."""
+    app = create_app(config)
+    settings = uvicorn.Config(
+        app, log_level="warning", access_log=False, lifespan="off", server_header=False, timeout_graceful_shutdown=1
+    )
+    return Server(settings, app.state.signaling)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises UserError."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+            0
+        ]
+    except (OSError, UnicodeError):
+        raise UserError(f"{host!r} is no address of this machine: try --host 127.0.0.1 or --host 0.0.0.0") from None
+    sock = socket.socket(family, kind)
+    try:
+        if sys.platform != "win32":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(128)
+    except OSError as e:
+        sock.close()
+        raise UserError(
+            f"cannot listen on {host} port {port} ({e.strerror}): choose another with --port, 0 for any"
+        ) from None
+    return sock
+
+
+def operator_tokens(path: Path) -> dict[str, str]:
+    """The tokens in a file; a file that does not exist is written with new ones, mode 0600. Raises UserError."""
+    try:
+        if not path.exists():
+            tokens = new_tokens()
+            write_private(path, json.dumps(tokens, indent=1) + "\n")
+            return tokens
+        read = parse_tokens(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as e:
+        raise UserError(f"cannot use the token file {path}: {e.strerror}") from None
+    except (ValueError, RecursionError):
+        read = None
+    if read is None or set(read) != set(PLACES) or len(set(read.values())) != len(PLACES):
+        raise UserError(f"{path} is no token file: it must have one token for each of {', '.join(PLACES)}")
+    return read
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="signaling", description="Bring Pinhole senders and receivers together.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen on (default 8080, 0 for any free one)")
+    parser.add_argument(
+        "--ice",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="hand out this STUN or TURN server (stun:, turn:, turns:)",
+    )
+    parser.add_argument("--ice-user", metavar="U", help="user name for the TURN servers")
+    parser.add_argument(
+        "--ice-password", metavar="P", help="password for the TURN servers (or PINHOLE_ICE_PASSWORD in the environment)"
+    )
+    parser.add_argument("--room", action="append", default=[], metavar="NAME", help="open this room; it never expires")
+    parser.add_argument(
+        "--token-file", action="append", default=[], metavar="F", help="tokens of the --room before; written if missing"
+    )
+    return parser
+
+
+def _ice_servers(urls: Sequence[str], user: str | None, password: str | None) -> tuple[IceServer, ...]:
+    servers = []
+    for url in urls:
+        if not _ICE_URL.fullmatch(url):
+            raise UserError(f"{url!r} is no ICE server: write it like stun:host:3478 or turn:host:3478")
+        if url.startswith("stun:"):
+            servers.append(IceServer(url))
+        elif user and password:
+            servers.append(IceServer(url, user, password))
+        else:
+            raise UserError(f"{url} needs --ice-user and --ice-password")
+    return tuple(servers)
+
+
+def serve(arguments: Sequence[str] | None = None) -> int:
+    """Run the server until it is told to stop. Raises UserError."""
+    args = _parser().parse_args(arguments)
+    if not 0 <= args.port <= 65535:
+        raise UserError(f"there is no port {args.port}: choose one from 0 to 65535")
+    if len(args.token_file) not in (0, len(args.room)):
+        raise UserError("give each --room its own --token-file")
+    if args.room and not args.token_file:
+        raise UserError("a --room needs a --token-file, where its tokens are kept")
+    password = args.ice_password or os.environ.get("PINHOLE_ICE_PASSWORD")
+    server = make_server(ServerConfig(ice_servers=_ice_servers(args.ice, args.ice_user, password)))
+    sock = listen(args.host, args.port)
+    with contextlib.closing(sock):
+        for room, file in zip(args.room, args.token_file, strict=True):
+            try:
+                server.signaling.rooms.create(room, time.monotonic(), operator_tokens(Path(file)), permanent=True)
+            except RoomError as e:
+                raise UserError(str(e)) from None
+        host, port = sock.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        print(f"signaling: listening on http://{shown}:{port}", flush=True)
+        if not ipaddress.ip_address(host).is_loopback:
+            print(
+                "signaling: tokens travel unencrypted here: put a TLS proxy in front before you use this on the internet",
+                file=sys.stderr,
+                flush=True,
+            )
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[sock])
+    return 0
+
+
+def command() -> None:
+    """Entry point of the console command."""
+    run_command(serve)
+
+
+if __name__ == "__main__":
+    command()
