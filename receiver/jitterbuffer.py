@@ -147,7 +147,7 @@ class JitterBuffer:
         if self._next is None or now < self._due:
             return None
         if now - self._due > self.config.idle_after:
-            self._stop()
+            self.stop()
             return None
         index, due = self._next, self._due
         own = self._ticks.pop(index, None)
@@ -161,8 +161,18 @@ class JitterBuffer:
         restart, self._restart = self._restart, False
         self._next, self._due = index + 1, due + samples / SAMPLE_RATE
         if self._missing_run * TICK >= self.config.idle_after and not self._ticks and not self._faces:
-            self._stop()
+            self.stop()
         return BufferedTick(index, due, kind, samples, face, opus, restart, late)
+
+    def stop(self) -> None:
+        """Drop what waits; the next packet starts a new timeline, wherever it lies."""
+        self._next = None
+        self._ticks.clear()
+        self._faces.clear()
+        self._holes.clear()
+        self._late.clear()
+        self._stray = None
+        self._missing_run = 0
 
     def _accept(self, tick: int, arrival: float) -> bool:
         """Whether the packet lies on the timeline; starts a timeline where there is none or a new one has settled."""
@@ -184,7 +194,7 @@ class JitterBuffer:
         settled = arrival - since >= (0.1 if delay < low else 0.25)
         if count < 2 or not settled:
             return False
-        self._stop()
+        self.stop()
         self._start(tick, delay, forget=True)
         return True
 
@@ -196,15 +206,6 @@ class JitterBuffer:
         self.statistics.restarts += 1
         start = max(self._target(), delay) if self._sorted else delay + self.config.min_depth + self.config.margin
         self._due = TICK * tick + start
-
-    def _stop(self) -> None:
-        self._next = None
-        self._ticks.clear()
-        self._faces.clear()
-        self._holes.clear()
-        self._late.clear()
-        self._stray = None
-        self._missing_run = 0
 
     def _put_tick(self, index: int, face: bytes, opus: bytes, arrival: float) -> None:
         assert self._next is not None

@@ -1,0 +1,210 @@
+"""The core of the receiver: packets in, one tick to show and to play every 40 ms out. Pure, time is an argument.
+
+It joins the jitter buffer, the face decoder and the voice of one stream. A tick that is missing at its time is
+concealed at once, but the face decoder is told of the loss only when the next tick is due: its packet usually brings
+the lost face along, and then nothing that builds on it is damaged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec_models.bitstream.errors import BitstreamError
+from codec_models.bitstream.face import FaceDecoder, FaceTick
+from codec_models.bitstream.packet import unpack
+from codec_models.bitstream.timing import SAMPLES_PER_TICK, TICK_MS
+
+from .jitterbuffer import TICK, BufferedTick, JitterBuffer, Kind
+from .report import Traffic
+from .voice import Concealer, OpusDecoder
+
+_NOTHING = FaceTick(None, None, False)
+
+
+@dataclass(frozen=True, slots=True)
+class PlayedTick:
+    """One tick at its time.
+
+    stream: counts the timelines of the call; index: tick index within its own. due: seconds.
+    face: what the reconstruction gets. low: the newest 8x8 picture known, (8, 8, 3) uint8 RGB, or None.
+    voice: (1920,) int16, concealed where it was missing; heard: whether it was really there.
+    live: the same voice as it is to be played, stretched or shortened by the jitter buffer; may be empty.
+    captured: when its picture was taken, in seconds on the clock of `due`; None when that is not known.
+    """
+
+    stream: int
+    index: int
+    due: float
+    face: FaceTick
+    low: NDArray[np.uint8] | None
+    voice: NDArray[np.int16]
+    heard: bool
+    live: NDArray[np.int16]
+    captured: float | None
+
+
+class Playout:
+    """wall_offset: the wall clock (unix seconds) minus the clock of all `now` and `arrival` arguments, in seconds."""
+
+    _MAX_WAIT = 4
+    """Ticks that the face decoder waits for a lost face (a packet carries up to three old ones)."""
+
+    def __init__(self, wall_offset: float, buffer: JitterBuffer | None = None) -> None:
+        self.buffer = buffer or JitterBuffer()
+        self.traffic = Traffic()
+        self.concealed = 0
+        self.recovered = 0
+        self.corrupt = 0
+        self._wall_offset = wall_offset
+        self._origin: int | None = None
+        self._epoch: float | None = None
+        self._stray_epoch: float | None = None
+        self._streams = 0
+        self._decoder = FaceDecoder()
+        self._opus = OpusDecoder()
+        self._live, self._recorded = Concealer(), Concealer()
+        self._open: list[int] = []
+        self._late: dict[int, bytes] = {}
+        self._low: NDArray[np.uint8] | None = None
+        self._fresh = False
+
+    @property
+    def due(self) -> float | None:
+        """When to call `step` next, None while nothing plays."""
+        return self.buffer.due
+
+    @property
+    def needs_refresh(self) -> bool:
+        """Whether the face decoder misses a frame that later ones lean on; always once after a restart."""
+        return self._fresh or self._decoder.needs_refresh
+
+    def refresh_sent(self) -> None:
+        """A refresh has been asked for."""
+        self._fresh = False
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Ticks so far, by what became of them."""
+        s = self.buffer.statistics
+        return {
+            "ticks_received": s.received,
+            "ticks_lost": s.lost,
+            "ticks_late": s.late,
+            "ticks_concealed": self.concealed,
+            "ticks_from_redundancy": self.recovered,
+            "ticks_corrupt": self.corrupt,
+            "ticks_played": s.played,
+        }
+
+    def packet(self, timestamp: int, payload: bytes, arrival: float) -> bool:
+        """Take an RTP payload; False where it is garbage. timestamp: unwrapped RTP timestamp in 1/48000 s."""
+        try:
+            packet = unpack(payload)
+        except BitstreamError:
+            self.traffic.garbage_packets += 1
+            return False
+        if self._origin is None:
+            self._origin = timestamp
+        tick = round((timestamp - self._origin) / SAMPLES_PER_TICK)
+        statistics = self.buffer.statistics
+        received, restarts = statistics.received, statistics.restarts
+        self.buffer.put(tick, packet, arrival)
+        if statistics.restarts > restarts:
+            self._epoch, self._stray_epoch = self._stray_epoch, None
+        fresh = statistics.received > received
+        if packet.clock_ms is not None:
+            epoch = self._epoch_of(tick, packet.clock_ms, arrival)
+            if fresh:
+                self._epoch = epoch
+            else:
+                self._stray_epoch = epoch
+        if fresh:
+            self.traffic.face_bytes += sum(map(len, packet.faces))
+            self.traffic.frames += sum(map(bool, packet.faces))
+            self.traffic.opus_bytes += sum(map(len, packet.opus))
+        return True
+
+    def reconnected(self) -> None:
+        """The next packet belongs to a new connection: start a new timeline with it."""
+        self.buffer.stop()
+        self._origin = None
+        self._stray_epoch = None
+
+    def step(self, now: float) -> list[PlayedTick]:
+        """The ticks that are due at `now`, in order; more than one only where the caller is late."""
+        out = []
+        while (entry := self.buffer.pop(now)) is not None:
+            out.append(self._play(entry))
+        return out
+
+    def _epoch_of(self, tick: int, clock_ms: int, arrival: float) -> float:
+        """Capture time of tick 0. The clock is sent modulo 65536 ms: take the instant nearest to ours."""
+        wall_ms = (arrival + self._wall_offset) * 1000
+        ago = (wall_ms - clock_ms + 32768) % 65536 - 32768
+        return arrival - (ago + TICK_MS * tick) / 1000
+
+    def _play(self, entry: BufferedTick) -> PlayedTick:
+        if entry.restart:
+            self._streams += 1
+            self._decoder = FaceDecoder()
+            self._fresh = self._streams > 1
+            self._open.clear()
+            self._late.clear()
+        face = self._face(entry)
+        if face.picture is not None:
+            self._low = face.picture
+        voice, known = self._voice(entry)
+        if not known:
+            self.concealed += 1
+        captured = None if self._epoch is None else self._epoch + TICK * entry.index
+        return PlayedTick(
+            stream=self._streams,
+            index=entry.index,
+            due=entry.due,
+            face=face,
+            low=self._low,
+            voice=self._recorded.next(voice),
+            heard=voice is not None,
+            live=self._live.next(voice, entry.samples),
+            captured=captured,
+        )
+
+    def _voice(self, entry: BufferedTick) -> tuple[NDArray[np.int16] | None, bool]:
+        """The tick's voice if there is one, and False where it did not come or is corrupt."""
+        if not entry.opus:
+            return None, entry.opus is not None
+        voice = self._opus.decode(entry.opus)
+        self.corrupt += voice is None
+        return voice, voice is not None
+
+    def _face(self, entry: BufferedTick) -> FaceTick:
+        self._late.update(entry.late_faces)
+        while self._open:
+            lost = self._open[0]
+            data = self._late.pop(lost, None)
+            if data is None and entry.face is None and lost > entry.index - self._MAX_WAIT:
+                break
+            self._open.pop(0)
+            late = self._decode(data)
+            if data is not None:
+                self.recovered += 1
+            if late.picture is not None:
+                self._low = late.picture
+        self._late = {k: v for k, v in self._late.items() if self._open and k >= self._open[0]}
+        if entry.face is None:
+            self._open.append(entry.index)
+            return _NOTHING
+        self.recovered += entry.kind is Kind.FACE_ONLY
+        return self._decode(entry.face)
+
+    def _decode(self, data: bytes | None) -> FaceTick:
+        if data is None:
+            return self._decoder.lost()
+        try:
+            return self._decoder.decode(data)
+        except BitstreamError:
+            self.corrupt += 1
+            return _NOTHING
