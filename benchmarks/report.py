@@ -115,9 +115,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
     """
     heads = [c.split("|")[0] for c in columns.values()]
     formats = [c.split("|")[1] if "|" in c else "" for c in columns.values()]
-    cells = [
-        [_cell(row.get(key), form) for key, form in zip(columns, formats, strict=True)] for row in rows
-    ]
+    cells = [[_cell(row.get(key), form) for key, form in zip(columns, formats, strict=True)] for row in rows]
     widths = [max([len(h), *(len(line[k]) for line in cells)]) for k, h in enumerate(heads)]
     right = [bool(f) for f in formats]
 

@@ -150,13 +150,13 @@ def video_frame(planes: Planes) -> av.VideoFrame:
 
 def picture_of(frame: av.VideoFrame) -> NDArray[np.uint8]:
     """A decoded yuv420p or yuv420p10le frame -> (H, W, 3) uint8 RGB."""
-    kind = {"yuv420p": (np.dtype(np.uint8), 8), "yuv420p10le": (np.dtype("<u2"), 10)}.get(frame.format.name)
-    if kind is None:
+    depth = {"yuv420p": 8, "yuv420p10le": 10}.get(frame.format.name)
+    if depth is None:
         raise UserError(f"a decoder gave {frame.format.name} frames, expected yuv420p")
-    dtype, depth = kind
+    dtype: np.dtype[Any] = np.dtype("u1" if depth == 8 else "<u2")
     planes = []
     for plane in frame.planes:
-        rows = np.frombuffer(plane, dtype).reshape(plane.height, plane.line_size // dtype.itemsize)
+        rows = np.frombuffer(bytes(plane), dtype).reshape(plane.height, plane.line_size // dtype.itemsize)
         planes.append(rows[:, : plane.width])
     return to_rgb((planes[0], planes[1], planes[2]), depth)
 

@@ -6,6 +6,8 @@ on the way back. The conversion is our own and the same for every codec, so that
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -49,5 +51,5 @@ def to_rgb(planes: Planes, depth: int = 8) -> NDArray[np.uint8]:
     return _bytes(rgb)
 
 
-def _bytes(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
     return np.asarray(np.clip(values + 0.5, 0, 255), np.uint8)

@@ -1,0 +1,105 @@
+"""What `make demo` runs: a call through three processes on this machine, on the built-in source.
+
+    python -m benchmarks.demo [--seconds N] [--source demo|FILE|camera] [--show browser|window|none] [--out FOLDER]
+
+The receiver's live line goes to the terminal; the recorded call and its figures are left in the folder ./out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from benchmarks.loopback import CallConfig, printed, row_of, run_call
+from benchmarks.processes import terminated_like_interrupted
+from benchmarks.report import document, settings, table, write_json
+from codec_models.errors import UserError, run_command
+
+_LIVE = re.compile(r"\bfps\b.*\bkb/s\b")
+_ADDRESS = re.compile(r"https?://\S+")
+
+
+class Terminal:
+    """Shows the children's lines: the receiver's live line is redrawn in place, other lines scroll above it."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream if stream is not None else sys.stdout
+        self._lock = threading.Lock()
+        self._live = ""
+        self.address = ""
+
+    def __call__(self, name: str, line: str) -> None:
+        """Called from the reader threads."""
+        with self._lock:
+            if name == "receiver" and (found := _ADDRESS.search(line)):
+                self.address = found.group().rstrip(".,)")
+            live = name == "receiver" and bool(_LIVE.search(line))
+            if not self._stream.isatty():
+                self._stream.write(f"{line}\n" if live else f"{name}: {line}\n")
+            elif live:
+                self._stream.write("\r" + line.ljust(len(self._live)))
+                self._live = line
+            else:
+                self._stream.write("\r" + f"{name}: {line}".ljust(len(self._live)) + "\n" + self._live)
+            self._stream.flush()
+
+    def close(self) -> None:
+        """Leave the live line behind and start a new one."""
+        with self._lock:
+            if self._live:
+                self._stream.write("\n")
+                self._live = ""
+            self._stream.flush()
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="A call through 8x8 on this machine, shown, recorded and measured.")
+    parser.add_argument("--seconds", type=float, help="end after so long (default: until Ctrl-C)")
+    parser.add_argument("--source", default="demo", help="demo, camera, camera:N or a media file (demo)")
+    parser.add_argument("--fps", type=int, choices=(25, 5), default=25, help="8x8 frames a second (25)")
+    parser.add_argument("--show", choices=("browser", "window", "none"), default="browser", help="where to show it")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the recording and the figures")
+    options = parser.parse_args(arguments)
+    if options.seconds is not None and not 0 < options.seconds < 1e6:
+        parser.error("--seconds must be above 0")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo. Raises UserError."""
+    options = parse(arguments)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"{options.out} cannot be made ({e.strerror}): choose another folder with --out") from e
+    recording, figures = options.out / "demo.mp4", options.out / "demo.json"
+    config = CallConfig(options.source, options.seconds, options.fps, show=options.show, output=recording)
+    terminal = Terminal()
+    until = "Ctrl-C ends it" if options.seconds is None else f"{options.seconds:g} s, Ctrl-C ends it earlier"
+    print(f"calling from the {options.source} source to this machine ({until})", flush=True)
+    try:
+        with terminated_like_interrupted():
+            result = run_call(config, listener=terminal)
+    finally:
+        terminal.close()
+    rows = [row_of(result.report, config.codec, options.source)]
+    sides = {"sender": result.sender, "receiver": result.receiver}
+    write_json(figures, document(rows, settings(processes=result.commands), report=result.report, sides=sides))
+    print(table(printed(result.report), {"figure": "figure", "value": "value", "meaning": ""}))
+    print(f"recording: {recording}\nfigures:   {figures}")
+    if terminal.address:
+        print(f"the page was at {terminal.address}")
+    return 0
+
+
+def command() -> None:
+    run_command(main)
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,188 @@
+"""One call through three processes on this machine, and its two reports merged to one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from codec_models.errors import UserError
+
+from .processes import Listener, Processes, free_port
+from .report import Row
+
+ROOM = "loopback"
+START_S = 60.0
+"""Longer than this on top of the call's own seconds means that something hangs."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallConfig:
+    """source: a file, or "demo". seconds: of the call as shown, None until Ctrl-C. loss: share of packets dropped."""
+
+    source: str
+    seconds: float | None = 20.0
+    fps: int = 25
+    audio_kbps: float = 12.0
+    packet_ms: int = 40
+    hints: bool = True
+    loss: float = 0.0
+    profile: str | None = None
+    show: str = "none"
+    output: Path | None = None
+    sender_arguments: tuple[str, ...] = ()
+    receiver_arguments: tuple[str, ...] = ()
+
+    @property
+    def codec(self) -> str:
+        """Our codec name for the tables."""
+        return f"ours-{self.fps}{'' if self.hints else '-nohints'}"
+
+
+@dataclass(slots=True)
+class CallResult:
+    """report: both sides merged; sender and receiver: as they were written; interrupted: ended by Ctrl-C."""
+
+    report: dict[str, Any]
+    sender: dict[str, Any]
+    receiver: dict[str, Any]
+    interrupted: bool = False
+    commands: list[str] = field(default_factory=list)
+
+
+def run_call(config: CallConfig, listener: Listener | None = None) -> CallResult:
+    """Run the call to its end. Raises UserError with the failing process's own line.
+
+    Ctrl-C (KeyboardInterrupt) ends the call early; what was measured until then is returned all the same, and
+    KeyboardInterrupt is raised again only where nothing was.
+    """
+    with tempfile.TemporaryDirectory(prefix="pinhole-call-") as folder, contextlib.ExitStack() as stack:
+        work = Path(folder)
+        reports = {"sender": work / "sender.json", "receiver": work / "receiver.json"}
+        port = free_port()
+        commands = command_lines(config, f"http://127.0.0.1:{port}", port, reports)
+        environment = {"XDG_STATE_HOME": folder, "PINHOLE_SIMULATED_LOSS": f"{config.loss:g}" if config.loss else ""}
+        processes = stack.enter_context(Processes(listener, environment))
+        interrupted = False
+        try:
+            processes.start("signaling", commands["signaling"])
+            processes.wait_for_port(port)
+            processes.start("receiver", commands["receiver"])
+            processes.start("sender", commands["sender"])
+            processes.wait("receiver", None if config.seconds is None else config.seconds + START_S)
+            processes.end("sender")
+        except KeyboardInterrupt:
+            interrupted = True
+        processes.stop()
+        sides = {name: _read(path) for name, path in reports.items()}
+        if interrupted and not sides["receiver"]:
+            raise KeyboardInterrupt
+        for name, side in sides.items():
+            if not side:
+                last = " ".join(list(processes.children[name].lines)[-1:])
+                raise UserError(f"{name} has left no report; its last line: {last}")
+        shown = [f"{name}: python {' '.join(line)}".replace(folder, "TMP") for name, line in commands.items()]
+        return CallResult(
+            merge(sides["sender"], sides["receiver"]), sides["sender"], sides["receiver"], interrupted, shown
+        )
+
+
+def command_lines(config: CallConfig, url: str, port: int, reports: Mapping[str, Path]) -> dict[str, list[str]]:
+    """Arguments of the three interpreters."""
+    place = ["--signaling", url, "--room", ROOM]
+    receiver = ["-m", "receiver.main", *place, "--show", config.show, "--report", str(reports["receiver"])]
+    if config.output is not None:
+        receiver += ["--output", str(config.output)]
+    if config.seconds is not None:
+        receiver += ["--seconds", f"{config.seconds:g}"]
+    sender = ["-m", "sender.main", *place, "--source", config.source, "--report", str(reports["sender"])]
+    sender += ["--fps", str(config.fps), "--audio-kbps", f"{config.audio_kbps:g}"]
+    sender += ["--packet-ms", str(config.packet_ms)]
+    if config.source != "demo":
+        sender.append("--loop")
+    if not config.hints:
+        sender.append("--no-hints")
+    if config.profile is not None:
+        sender += ["--profile", config.profile]
+    return {
+        "signaling": ["-m", "signaling.main", "--host", "127.0.0.1", "--port", str(port)],
+        "receiver": [*receiver, *config.receiver_arguments],
+        "sender": [*sender, *config.sender_arguments],
+    }
+
+
+def merge(sender: Mapping[str, Any], receiver: Mapping[str, Any]) -> dict[str, Any]:
+    """One report of both. Where both know a figure the receiver's counts, for it saw what really arrived.
+
+    wire_kbps is the receiver's: "received" is the direction of the media, "sent" what it needs the other way.
+    """
+    merged = dict(sender)
+    merged.update({key: value for key, value in receiver.items() if value is not None})
+    return merged
+
+
+def row_of(report: Mapping[str, Any], codec: str, clip: str) -> Row:
+    """A flat row: nested figures become `latency_ms_p95`, `wire_kbps_received` and so on."""
+    row: Row = {"codec": codec, "clip": clip}
+    names = {"face_kbps": "kbps", "face_bpp": "bpp"}
+    for key, value in report.items():
+        if isinstance(value, Mapping):
+            row.update({f"{key}_{name}": v for name, v in value.items()})
+        elif not isinstance(value, list):
+            row[names.get(key, key)] = value
+    return row
+
+
+FIGURES = {
+    "seconds": "s",
+    "ticks_sent": "ticks sent by the sender",
+    "ticks_received": "ticks received",
+    "ticks_lost": "ticks lost",
+    "ticks_concealed": "ticks concealed",
+    "frames_shown": "pictures shown",
+    "fps_shown": "pictures a second",
+    "face_bits_per_frame": "bits a face frame, with its hints",
+    "face_kbps": "kb/s face and hints",
+    "face_bpp": "bits a pixel",
+    "hint_kbps": "kb/s of that hints",
+    "identity_bytes": "bytes of stills",
+    "audio_kbps": "kb/s Opus",
+    "wire_kbps": "kb/s on the wire, as the receiver counts",
+    "latency_ms": "ms from capture to display",
+    "av_offset_ms": "ms between picture and voice",
+    "stalls_over_120ms": "gaps over 120 ms",
+    "backend": "reconstruction",
+    "device": "",
+}
+"""The report's fields and what they mean, in the order of the printed table."""
+
+
+def printed(report: Mapping[str, Any]) -> list[Row]:
+    """Rows `figure, value, meaning` for `report.table`."""
+    rows: list[Row] = []
+    for key, meaning in FIGURES.items():
+        value = report.get(key)
+        if isinstance(value, Mapping):
+            text = ", ".join(f"{name} {_short(v)}" for name, v in value.items())
+        else:
+            text = _short(value)
+        rows.append({"figure": key, "value": text, "meaning": meaning})
+    return rows
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

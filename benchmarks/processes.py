@@ -1,0 +1,210 @@
+"""A whole call on one machine: signaling, receiver and sender as child processes on loopback.
+
+The children run in sessions of their own, so that Ctrl-C reaches them only through `Processes.stop`, in the order that
+lets them write their files: sender and receiver first, signaling last. Within two seconds all are gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import FrameType, TracebackType
+from typing import Any
+
+from codec_models.errors import UserError
+
+STOP_S = 1.9
+"""After this long from `stop`, what still runs is killed."""
+_KEPT_LINES = 200
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+Listener = Callable[[str, str], None]
+"""Called from a reader thread with the process's name and one line of its output."""
+
+
+@dataclass
+class Child:
+    """One process. lines: the last 200 of its output, both streams together."""
+
+    name: str
+    process: subprocess.Popen[str]
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_LINES))
+    reader: threading.Thread | None = None
+
+    @property
+    def status(self) -> int | None:
+        return self.process.poll()
+
+    def failure(self) -> str:
+        """The one line that says what went wrong."""
+        if self.reader is not None:
+            self.reader.join(0.5)
+        lines = [line.strip() for line in self.lines if line.strip()]
+        told = [line for line in lines if line.startswith("error:")]
+        if told:
+            return told[-1].removeprefix("error:").strip()
+        return lines[-1] if lines else f"ended with status {self.process.returncode}"
+
+
+class Processes:
+    """`with Processes() as p: p.start(...); p.wait(...)`; leaving the block ends whatever still runs.
+
+    listener gets every line of output; without one it is kept for `Child.failure` only.
+    """
+
+    def __init__(self, listener: Listener | None = None, environment: Mapping[str, str] | None = None) -> None:
+        self._listener = listener
+        self._environment = {
+            **os.environ,
+            # two OpenMP threads that spin beside another busy process collapse
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "PYTHONUNBUFFERED": "1",
+            **(environment or {}),
+        }
+        self.children: dict[str, Child] = {}
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Child:
+        """Start `python ARGUMENTS...` with this interpreter. command: the arguments, such as ["-m", "sender.main"]."""
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**self._environment, **(environment or {})},
+            start_new_session=True,
+            preexec_fn=_die_with_parent if _LIBC is not None else None,
+        )
+        child = Child(name, process)
+        child.reader = threading.Thread(target=self._read, args=(child,), daemon=True)
+        child.reader.start()
+        self.children[name] = child
+        return child
+
+    def wait_for_port(self, port: int, seconds: float = 20.0) -> None:
+        """Until something listens on the loopback port. Raises UserError when a child fails or time is over."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.check()
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
+                return
+            time.sleep(0.05)
+        raise UserError(f"nothing answers on port {port} after {seconds:.0f} s: run it again with a less busy machine")
+
+    def wait(self, name: str, seconds: float | None = None) -> None:
+        """Until the named child has ended well.
+
+        Raises UserError with the failing process's own line when any child fails, and when time is over.
+        """
+        end = None if seconds is None else time.monotonic() + seconds
+        while self.children[name].status is None:
+            self.check()
+            if end is not None and time.monotonic() > end:
+                last = list(self.children[name].lines)[-1:]
+                raise UserError(f"{name} has not ended after {seconds:.0f} s; its last line: {' '.join(last)}")
+            time.sleep(0.05)
+        self.check()
+
+    def check(self) -> None:
+        """Raises UserError when a child has ended with a non-zero status."""
+        for child in self.children.values():
+            if child.status not in (None, 0):
+                raise UserError(f"{child.name}: {child.failure()}")
+
+    def stop(self, last: str = "signaling") -> None:
+        """Interrupt all children, the one named `last` after the others; kill what is left after STOP_S seconds."""
+        with _undisturbed():
+            end = time.monotonic() + STOP_S
+            others = [c for c in self.children.values() if c.name != last]
+            self._end(others, end - 0.3)
+            self._end(list(self.children.values()), end)
+            for child in self.children.values():
+                if child.status is None:
+                    _signal_group(child.process, signal.SIGKILL)
+                child.process.wait()
+                if child.reader is not None:
+                    child.reader.join(1.0)
+
+    def end(self, name: str, seconds: float = STOP_S) -> None:
+        """Interrupt one child and give it time to write its files."""
+        self._end([self.children[name]], time.monotonic() + seconds)
+
+    def _end(self, children: Sequence[Child], end: float) -> None:
+        for child in children:
+            if child.status is None:
+                _signal_group(child.process, signal.SIGINT)
+        while any(c.status is None for c in children) and time.monotonic() < end:
+            time.sleep(0.02)
+
+    def _read(self, child: Child) -> None:
+        stream = child.process.stdout
+        assert stream is not None
+        with stream:
+            for line in stream:
+                child.lines.append(line.rstrip("\n"))
+                if self._listener is not None:
+                    self._listener(child.name, line.rstrip("\n"))
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does, so that both take the same way out."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A second Ctrl-C must not cut the ending short."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: dict[int, Any] = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _signal_group(process: subprocess.Popen[str], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def _die_with_parent() -> None:
+    # Linux: a child does not outlive us even when we are killed outright
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
