@@ -68,6 +68,8 @@ class _Call(ABC):
     def __init__(self, place: Place, events: CallEvents, ice_servers: Sequence[RTCIceServer] = ()) -> None:
         self.wire = WireCounter()
         self.room_tokens: dict[str, str] | None = None
+        self.status = "not joined"
+        """One line for the user: what the call does now, or why the last try to connect failed."""
         self._events = events
         self._client = SignalingClient(place, self.role)
         self._own_servers = list(ice_servers)
@@ -90,6 +92,7 @@ class _Call(ABC):
         except BaseException:
             await self._client.close()
             raise
+        self.status = f"waiting for a {'receiver' if self.role == 'sender' else 'sender'}"
         self._task = asyncio.create_task(self._keep_up())
 
     async def leave(self, reason: str = "") -> None:
@@ -163,6 +166,7 @@ class _Call(ABC):
 
         def opened() -> None:
             self._up = True
+            self.status = "connected"
             done.set()
             self._events.connected()
 
@@ -210,6 +214,7 @@ class _Call(ABC):
                 raise _Lost(f"nothing has come from the other side for {SILENCE_SECONDS:.0f} s")
 
     def _down(self, reason: str) -> None:
+        self.status = reason
         if self._up:
             self._up = False
             if not self._leaving:

@@ -49,11 +49,10 @@ def make_server(config: ServerConfig) -> Server:
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises UserError."""
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-            0
-        ]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):
         raise UserError(f"{host!r} is no address of this machine: try --host 127.0.0.1 or --host 0.0.0.0") from None
+    family, kind, _, _, address = found[0]
     sock = socket.socket(family, kind)
     try:
         if sys.platform != "win32":
@@ -144,7 +143,7 @@ def serve(arguments: Sequence[str] | None = None) -> int:
         print(f"signaling: listening on http://{shown}:{port}", flush=True)
         if not ipaddress.ip_address(host).is_loopback:
             print(
-                "signaling: tokens travel unencrypted here: put a TLS proxy in front before you use this on the internet",
+                "signaling: tokens travel unencrypted: put a TLS proxy in front before you use this on the internet",
                 file=sys.stderr,
                 flush=True,
             )

@@ -31,7 +31,7 @@ class RoomLimits:
     max_rooms: int = 1000
     max_members: int = 2000
     idle_s: float = 3600.0
-    silent_s: float = 4.0
+    silent_s: float = 2.0
     max_fragments: int = 32
 
 
@@ -147,7 +147,9 @@ class Rooms:
             raise RoomError(400, "a member secret is 16 to 64 letters, digits, '-' or '_'")
         if place.member != member:
             if self._alive(place, now):
-                raise RoomError(409, f"the {role}'s place in room {name} is taken until that one leaves")
+                raise RoomError(
+                    409, f"the {role}'s place in room {name} is taken: it is free half a minute after that one is gone"
+                )
             self.sweep(now)
             alive = (self._alive(p, now) for r in self._store.rooms() for p in r.places.values())
             if sum(alive) >= self.limits.max_members:
