@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,6 @@ from aiortc.rtcconfiguration import RTCBundlePolicy
 from aiortc.rtp import RtpPacket
 
 from codec_models.bitstream.errors import BitstreamError
-from codec_models.bitstream.packet import MAX_PACKET_BYTES
 
 from . import aiortc_hook
 from .control import ControlMessage, decode_control, encode_control
@@ -27,6 +26,8 @@ from .wire import WireCounter
 
 MAX_BUFFERED_BYTES = 65_536
 """`send_control` refuses while more than this waits to be sent."""
+MAX_PAYLOAD_BYTES = 1200
+"""Of an RTP packet: what passes any path without being fragmented."""
 MAX_PACKETS_PER_SECOND = 200
 MAX_MESSAGES_PER_SECOND = 20
 MAX_MESSAGE_BURST = 60
@@ -59,6 +60,16 @@ class PeerEvents:
     closed: Callable[[str], None]
     packet: Callable[[ReceivedPacket], None]
     control: Callable[[ControlMessage], None]
+
+
+@contextlib.contextmanager
+def _garbled() -> Iterator[None]:
+    try:
+        yield
+    except DescriptionError:
+        raise
+    except Exception as e:  # aiortc's parser raises whatever the text makes it stumble over
+        raise DescriptionError(f"the other side's session description cannot be used ({type(e).__name__})") from e
 
 
 class Peer:
@@ -106,27 +117,19 @@ class Peer:
 
     async def answer(self, offer: str) -> str:
         """Take the peer's SDP offer and return the answer. Raises DescriptionError."""
-        await self._set_remote(offer, "offer")
-        with aiortc_hook.gathering(self._wire, self._loopback):
+        with _garbled(), aiortc_hook.gathering(self._wire, self._loopback):
+            await self._pc.setRemoteDescription(RTCSessionDescription(check_description(offer), "offer"))
             await self._pc.setLocalDescription(await self._pc.createAnswer())
         return check_description(self._pc.localDescription.sdp)
 
     async def accept(self, answer: str) -> None:
         """Take the peer's SDP answer. Raises DescriptionError."""
-        await self._set_remote(answer, "answer")
-
-    async def _set_remote(self, sdp: str, kind: str) -> None:
-        try:
-            checked = check_description(sdp)
-            await self._pc.setRemoteDescription(RTCSessionDescription(checked, kind))
-        except DescriptionError:
-            raise
-        except Exception as e:  # aiortc's parser raises whatever the text makes it stumble over
-            raise DescriptionError(f"the other side's session description cannot be used ({type(e).__name__})") from e
+        with _garbled():
+            await self._pc.setRemoteDescription(RTCSessionDescription(check_description(answer), "answer"))
 
     def send(self, payload: bytes, timestamp: int) -> None:
-        """Send one RTP packet. Never blocks; dropped when not connected."""
-        if self.connected and self._track is not None:
+        """Send one RTP packet. Never blocks; dropped when not connected or too large for a datagram."""
+        if self.connected and self._track is not None and len(payload) <= MAX_PAYLOAD_BYTES:
             self._track.push(payload, timestamp)
 
     def send_control(self, message: ControlMessage) -> bool:
@@ -184,7 +187,7 @@ class Peer:
     def _on_packet(self, packet: RtpPacket) -> None:
         now = time.monotonic()
         # A late packet of a closed connection must not be taken for one of the next.
-        if not self.connected or len(packet.payload) > MAX_PACKET_BYTES or not self._packets.take(now):
+        if not self.connected or len(packet.payload) > MAX_PAYLOAD_BYTES or not self._packets.take(now):
             return
         timestamp, sequence = self._timestamp(packet.timestamp), self._sequence(packet.sequence_number)
         self._call(self._events.packet, ReceivedPacket(timestamp, sequence, packet.payload, now))
