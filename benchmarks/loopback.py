@@ -102,7 +102,7 @@ def command_lines(config: CallConfig, url: str, port: int, reports: Mapping[str,
     sender = ["-m", "sender.main", *place, "--source", config.source, "--report", str(reports["sender"])]
     sender += ["--fps", str(config.fps), "--audio-kbps", f"{config.audio_kbps:g}"]
     sender += ["--packet-ms", str(config.packet_ms)]
-    if config.source != "demo":
+    if config.source != "demo" and not config.source.startswith("camera"):
         sender.append("--loop")
     if not config.hints:
         sender.append("--no-hints")

@@ -1,0 +1,192 @@
+"""Our own codec on a clip: the whole path of a call without the network.
+
+Tracker's picture and landmarks -> 8x8 area average and hints -> FaceEncoder -> bytes -> FaceDecoder -> Reconstructor,
+which got the first picture of the clip as identity still, encoded and decoded. The rate is the whole bytes a tick that
+a packet carries; the still is counted apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec_models.bitstream.face import FaceConfig, FaceDecoder, FaceEncoder, FaceTick, Profile, area_8x8
+from codec_models.bitstream.still import IdentityStill, decode_still, encode_still
+from codec_models.bitstream.timing import PICTURE, TICKS_PER_SECOND
+from codec_models.reconstruction import Reconstructor, StillColour, enlarge
+
+from .clips import Clip
+from .metrics import psnr
+from .report import Row
+
+Fps = Literal[25, 5]
+NAMES = ("ours-25", "ours-25-nohints", "ours-5", "ours-5-nohints")
+BASELINES = ("bicubic", "still", "still-colour")
+
+
+@dataclass(frozen=True)
+class FaceStream:
+    """The 8x8 layer of a clip. faces: bytes per tick; ticks: as decoded; originals: (N, 8, 8, 3) before coding."""
+
+    config: FaceConfig
+    faces: list[bytes]
+    ticks: list[FaceTick]
+    originals: NDArray[np.uint8]
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(map(len, self.faces))
+
+    @property
+    def coded(self) -> list[int]:
+        """The ticks that have a picture."""
+        return [k for k, tick in enumerate(self.ticks) if tick.picture is not None]
+
+    def decoded(self) -> NDArray[np.uint8]:
+        """(M, 8, 8, 3) uint8 RGB: the decoded pictures of the coded ticks."""
+        pictures = [t.picture for t in self.ticks if t.picture is not None]
+        return np.stack(pictures) if pictures else np.zeros((0, 8, 8, 3), np.uint8)
+
+
+def code_faces(clip: Clip, config: FaceConfig, clock: Callable[[str], None] | None = None) -> FaceStream:
+    """Encode and decode the 8x8 frames of a clip. clock: called with "encode" and "decode" after each, per tick."""
+    encoder, decoder = FaceEncoder(config), FaceDecoder()
+    every = TICKS_PER_SECOND // config.fps
+    originals = np.stack([area_8x8(frame) for frame in clip.frames])
+    tell = clock if clock is not None else _ignore
+    faces, ticks = [], []
+    for k, low in enumerate(originals):
+        shown = k % every == 0
+        hints = clip.hints_at(k) if config.hints and shown else None
+        tell("start")
+        data = encoder.encode(low if shown else None, hints)
+        tell("encode")
+        ticks.append(decoder.decode(data))
+        tell("decode")
+        faces.append(data)
+    return FaceStream(config, faces, ticks, originals)
+
+
+def _ignore(what: str) -> None:
+    pass
+
+
+@dataclass
+class OurCodec:
+    """All of our codec names on one clip; streams and the still are coded once and shared."""
+
+    clip: Clip
+    profile: Profile = "full"
+    reconstructor: Callable[[], Reconstructor] = StillColour
+    _streams: dict[tuple[int, bool], FaceStream] = field(default_factory=dict)
+    _still: tuple[bytes, IdentityStill] | None = None
+
+    def run(self, name: str) -> tuple[NDArray[np.uint8], Row]:
+        """The reconstructed frames (N, 256, 256, 3) and the figures of the rate. name: one of NAMES or BASELINES."""
+        if name == "still":
+            picture = self.still[1].picture
+            return np.repeat(picture[None], len(self.clip.frames), 0), self._rate(0, True)
+        if name in BASELINES:
+            stream = self.stream(25, False)
+            model: Reconstructor = Enlarged() if name == "bicubic" else StillColour()
+            return self._reconstruct(stream, model), self._figures(stream, name != "bicubic")
+        if name not in NAMES:
+            raise ValueError(f"no codec of ours is called {name}")
+        stream = self.stream(5 if name.startswith("ours-5") else 25, not name.endswith("-nohints"))
+        return self._reconstruct(stream, self.reconstructor()), self._figures(stream, True)
+
+    def settings(self, name: str) -> str:
+        """One line that says how the figures of `name` come about."""
+        if name == "still":
+            return f"identity still only, {len(self.still[0])} B"
+        fps: Fps = 5 if name.startswith("ours-5") else 25
+        config = self._config(fps, name in NAMES and not name.endswith("-nohints"))
+        model = {"bicubic": "8x8 enlarged bicubically, no still", "still-colour": "still with 8x8 colours"}.get(name)
+        drawn = model if model is not None else f"reconstruction {self.reconstructor().backend}"
+        return f"{config.profile} profile, quality {config.quality}, {fps} fps, hints {_on(config.hints)}; {drawn}"
+
+    @property
+    def still(self) -> tuple[bytes, IdentityStill]:
+        """The clip's first picture: as encoded and as the receiver has it."""
+        if self._still is None:
+            data = encode_still(IdentityStill(self.clip.frames[0], self.clip.points_at(0)))
+            self._still = data, decode_still(data)
+        return self._still
+
+    def stream(self, fps: Fps, hints: bool) -> FaceStream:
+        """The 8x8 layer, coded on first use."""
+        if (fps, hints) not in self._streams:
+            self._streams[fps, hints] = code_faces(self.clip, self._config(fps, hints))
+        return self._streams[fps, hints]
+
+    def _config(self, fps: Fps, hints: bool) -> FaceConfig:
+        return FaceConfig(profile=self.profile, fps=fps, hints=hints)
+
+    def _reconstruct(self, stream: FaceStream, model: Reconstructor) -> NDArray[np.uint8]:
+        model.set_identity(self.still[1])
+        model.reset()
+        out = [model.tick(tick, voice) for tick, voice in zip(stream.ticks, self.clip.voice, strict=True)]
+        return np.stack(out)
+
+    def _figures(self, stream: FaceStream, with_still: bool) -> Row:
+        row = self._rate(stream.total_bytes, with_still)
+        coded = stream.coded
+        row["face_bits_per_frame"] = 8 * stream.total_bytes / max(len(coded), 1)
+        if coded:
+            row["face_psnr"] = psnr(stream.originals[coded], stream.decoded())
+        if stream.config.hints:
+            without = self.stream(stream.config.fps, False)
+            row["hint_kbps"] = _kbps(stream.total_bytes - without.total_bytes, self.clip.seconds)
+        return row
+
+    def _rate(self, face_bytes: int, with_still: bool) -> Row:
+        still = len(self.still[0]) if with_still else 0
+        row = rate(face_bytes, len(self.clip.frames), still)
+        if with_still:
+            row["identity_bytes"] = still
+        return row
+
+
+class Enlarged:
+    """The received 8x8 frame, enlarged: what there is without a still."""
+
+    backend = "bicubic"
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self._low = np.full((8, 8, 3), 128, np.float32)
+
+    def set_identity(self, still: IdentityStill) -> None:
+        """It uses none."""
+
+    def tick(self, face: FaceTick, voice: NDArray[np.int16] | None) -> NDArray[np.uint8]:
+        if face.picture is not None:
+            self._low = face.picture.astype(np.float32)
+        return np.asarray(np.clip(enlarge(self._low) + 0.5, 0, 255), np.uint8)
+
+    def reset(self) -> None:
+        self._low = np.full((8, 8, 3), 128, np.float32)
+
+
+def rate(total_bytes: int, frames: int, still_bytes: int = 0) -> Row:
+    """kbps and bpp of a stream of 256x256 frames at 25 fps, without and with a still amortised over the clip."""
+    seconds = frames / TICKS_PER_SECOND
+    pixels = frames * PICTURE * PICTURE
+    return {
+        "kbps": _kbps(total_bytes, seconds),
+        "kbps_with_still": _kbps(total_bytes + still_bytes, seconds),
+        "bpp": 8 * total_bytes / pixels,
+        "bpp_with_still": 8 * (total_bytes + still_bytes) / pixels,
+    }
+
+
+def _kbps(count: int, seconds: float) -> float:
+    return count * 8 / 1000 / seconds if seconds else 0.0
+
+
+def _on(value: bool) -> str:
+    return "on" if value else "off"
