@@ -9,6 +9,7 @@ from typing import Any
 
 from codec_models.bitstream.timing import PICTURE, TICKS_PER_SECOND
 from codec_models.errors import UserError
+from signaling.wire import WireCounter
 
 STALL = 0.120
 """A longer time between two pictures, in seconds, counts as a stall."""
@@ -95,14 +96,6 @@ class Shown:
         return (self.frames - 1) / (self.last - self.first)
 
 
-@dataclass(frozen=True, slots=True)
-class Wire:
-    """UDP payload bytes of the call plus 28 a packet."""
-
-    sent: int = 0
-    received: int = 0
-
-
 def kbps(byte_count: float, seconds: float) -> float:
     return byte_count * 8 / 1000 / seconds if seconds > 0 else 0.0
 
@@ -117,14 +110,13 @@ def summary(
     ticks: dict[str, int],
     traffic: Traffic,
     shown: Shown,
-    wire: Wire,
+    wire: WireCounter,
     engine: dict[str, str],
-    told_by_sender: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The report, rounded. seconds: from the first tick to the end. engine: backend and device."""
     face = kbps(traffic.face_bytes, seconds)
     bits = 8 * traffic.face_bytes / traffic.frames if traffic.frames else 0.0
-    report: dict[str, Any] = {
+    return {
         "seconds": round(seconds, 3),
         **ticks,
         "frames_shown": shown.frames,
@@ -138,17 +130,14 @@ def summary(
         "audio_kbps": round(kbps(traffic.opus_bytes, seconds), 4),
         "garbage_packets": traffic.garbage_packets,
         "wire_kbps": {
-            "sent": round(kbps(wire.sent, seconds), 3),
-            "received": round(kbps(wire.received, seconds), 3),
+            "sent": round(kbps(wire.sent_bytes, seconds), 3),
+            "received": round(kbps(wire.received_bytes, seconds), 3),
         },
         "latency_ms": {f"p{p}": shown.latency.percentile(p) for p in (50, 95, 99)},
         "av_offset_ms": {f"p{p}": shown.av_offset.percentile(p, magnitude=True) for p in (50, 95)},
         "stalls_over_120ms": shown.stalls,
         **engine,
     }
-    for name, value in (told_by_sender or {}).items():
-        report.setdefault(name, value)
-    return report
 
 
 def check_writable(path: Path) -> None:
