@@ -250,6 +250,8 @@ def _head(kind: int, stream: int, size: int, index: int) -> bytes:
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65535:
+        raise UserError(f"{port} is no port: give --page-port a number from 0 to 65535 (0 takes a free one)")
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0]
         server = socket.socket(family, kind, proto)
@@ -257,8 +259,6 @@ def _listen(host: str, port: int) -> socket.socket:
         server.bind(address)
         server.listen(16)
         return server
-    except OverflowError:
-        raise UserError(f"{port} is no port: give --page-port a number from 0 to 65535 (0 takes a free one)") from None
     except OSError as e:
         reason = e.strerror or str(e)
         raise UserError(f"cannot serve the page on {host} port {port} ({reason}); choose another --page-port") from None
