@@ -71,13 +71,14 @@ class _Call(ABC):
         self.status = "not joined"
         """One line for the user: what the call does now, or why the last try to connect failed."""
         self._events = events
-        self._client = SignalingClient(place, self.role)
+        self._place = place
         self._own_servers = list(ice_servers)
         self._servers = self._own_servers
         self._peer: Peer | None = None
         self._up = self._leaving = False
-        self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._opened = asyncio.Event()
+        self._client: SignalingClient
+        self._lost: asyncio.Future[str]
+        self._opened: asyncio.Event
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -87,6 +88,7 @@ class _Call(ABC):
 
     async def join(self) -> None:
         """Take the place in the room, opening the room if need be, and start to connect. Raises UserError."""
+        self._client = SignalingClient(self._place, self.role)
         try:
             await self._take_place()
         except BaseException:
@@ -184,7 +186,7 @@ class _Call(ABC):
             PeerEvents(opened, closed, self._events.packet, control),
             self.wire,
             self._servers,
-            is_loopback(self._client.place.url),
+            is_loopback(self._place.url),
         )
         return self._peer
 

@@ -52,8 +52,13 @@ class Unreachable(UserError):
 
 
 def _check(place: Place) -> None:
-    parts = urlsplit(place.url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+    try:
+        parts = urlsplit(place.url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        good = good and not (parts.username or parts.query or parts.fragment)
+    except ValueError:
+        good = False
+    if not good:
         raise UserError(f"{place.url!r} is no address of a signaling server: write it like http://127.0.0.1:8080")
     if not ROOM_NAME.fullmatch(place.room):
         raise UserError(f"{place.room!r} is no room name: use 1 to 64 letters, digits, '-' or '_'")

@@ -45,7 +45,7 @@ def run_server() -> Iterator[Callable[..., Running]]:
     with contextlib.ExitStack() as stack:
 
         def run(config: ServerConfig | None = None, port: int = 0) -> Running:
-            running = start(config or ServerConfig(wait_s=2.0), port)
+            running = start(config or ServerConfig(wait_s=1.0), port)
             stack.callback(running.stop)
             return running
 
