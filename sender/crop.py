@@ -104,9 +104,7 @@ class FaceTracker:
         if picture.shape[:2] != self._size:
             self._size = (picture.shape[0], picture.shape[1])
             self._place, self._whole = None, self._mode == "full"
-        mesh = self._detect(picture) if self._detect is not None else None
-        if mesh is not None and not np.isfinite(mesh).all():
-            mesh = None
+        mesh = self._find(picture)
         self._notice(mesh is not None)
         if mesh is not None and not self._whole:
             self._follow(mesh)
@@ -122,6 +120,15 @@ class FaceTracker:
             else:
                 hints = hints_of(points)
         return Crop(np.ascontiguousarray(out, np.uint8), points, hints, (left, top, side))
+
+    def _find(self, picture: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        if self._detect is None:
+            return None
+        try:
+            mesh = self._detect(picture)
+        except (RuntimeError, ValueError):  # of the native code: one picture without a face
+            return None
+        return mesh if mesh is not None and np.isfinite(mesh).all() else None
 
     def _notice(self, found: bool) -> None:
         self._missing = 0 if found else self._missing + 1

@@ -38,10 +38,10 @@ class StillConfig:
     """
 
     first_wait: float = 0.6
-    gap: float = 4.0
-    per_minute: int = 6
+    gap: float = 8.0
+    per_minute: int = 4
     hold: float = 0.4
-    pose: float = 0.09
+    pose: float = 0.10
     shift: float = 0.16
     scale: float = 1.3
     light: float = 26.0
@@ -52,7 +52,9 @@ class StillConfig:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the policy sees of a tick: small (8, 8, 3) uint8, sharpness in any unit, points (110, 2) and hints or None."""
+    """What the policy sees of a tick: small (8, 8, 3) uint8, sharpness in any unit, points (110, 2) and hints, which
+    are None without a face.
+    """
 
     small: NDArray[np.uint8]
     sharpness: float
