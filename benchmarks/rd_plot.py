@@ -22,6 +22,7 @@ _STYLES = {
     "H.266": ("#000000", "v"),
     "H.266 (offline)": ("#777777", "v"),
 }
+_TICKS = [n * 10**k for k in range(-2, 4) for n in (1, 2, 5)]
 _BASELINES = {"bicubic": ("#777777", "x"), "still-colour": ("#777777", "+")}
 
 
@@ -68,8 +69,9 @@ def _panel(axes: Any, key: str, mean: Mapping[str, Row], families: Mapping[str, 
             markerfacecolor="none" if "offline" in family else colour,
             zorder=5 if ours else 3,
         )
-        for codec, row in rows.items() if ours else ():
-            _ours(axes, key, codec, row, handles)
+        for codec, row in rows.items():
+            if ours and not codec.endswith("-nohints"):
+                _ours(axes, key, codec, row, handles)
     for codec, (colour, marker) in _BASELINES.items():
         row = mean.get(codec, {})
         if key in row and row.get("kbps", 0) > 0:
@@ -78,7 +80,9 @@ def _panel(axes: Any, key: str, mean: Mapping[str, Row], families: Mapping[str, 
             )
     axes.set_xscale("log")
     axes.set_xlabel("kb/s (256x256, 25 fps, video only)")
+    axes.set_xticks([n for n in _TICKS if axes.get_xlim()[0] <= n <= axes.get_xlim()[1]])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(lambda value, _: "")
     axes.grid(True, which="major", alpha=0.35)
     axes.grid(True, which="minor", alpha=0.12)
 
@@ -98,5 +102,4 @@ def _ours(axes: Any, key: str, codec: str, row: Row, handles: dict[str, Any]) ->
         )
         ends = [row["kbps"], row["kbps_with_still"]]
         axes.plot(ends, [row[key]] * 2, color=_STYLES["ours"][0], linestyle=":", linewidth=1.2, zorder=2)
-    if not codec.endswith("-nohints"):
-        axes.annotate(codec, (row["kbps"], row[key]), (0, 11), textcoords="offset points", ha="center", fontsize=8)
+    axes.annotate(codec, (row["kbps"], row[key]), (0, 11), textcoords="offset points", ha="center", fontsize=8)

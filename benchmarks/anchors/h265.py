@@ -20,7 +20,8 @@ class H265(LibraryCodec):
 
     def version(self, packets: list[bytes]) -> str:
         # "x265 (build 216) - 4.2+1-abcdef:[Linux][GCC 14][64 bit] 8bit+10bit - H.265/HEVC codec - ..."
-        return " ".join(banner_text(packets[0], "hevc").split(" - ")[:2]) or "x265"
+        parts = banner_text(packets[0], "hevc").split(" - ")
+        return f"x265 {parts[1].split(':')[0]}" if len(parts) > 1 else "x265"
 
 
 def live(crf: int) -> H265:
