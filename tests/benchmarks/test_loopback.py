@@ -1,0 +1,156 @@
+"""A call's processes: how they are started, how their reports become one; fakes stand in for the three."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import call, demo, loopback
+from benchmarks.loopback import CallConfig, command_lines, merge, printed, row_of, run_call
+from codec_models.errors import UserError
+
+pytestmark = pytest.mark.unit
+
+SIGNALING = """
+    import socket, sys, time
+    server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        pass
+"""
+RECEIVER = """
+    import json, sys, time
+    print("the call is shown at http://127.0.0.1:1234/", flush=True)
+    print("25.0 fps  2.2 kb/s face", flush=True)
+    try:
+        time.sleep(float(sys.argv[2]))
+    except KeyboardInterrupt:
+        pass
+    wire = {"sent": 1.0, "received": 20.0}
+    json.dump({"fps_shown": 25.0, "face_kbps": 2.0, "wire_kbps": wire}, open(sys.argv[1], "w"))
+"""
+SENDER = """
+    import json, sys, time
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        json.dump({"ticks_sent": 500, "face_kbps": 2.5, "hint_kbps": 0.3}, open(sys.argv[1], "w"))
+"""
+
+
+def fakes(seconds: float, sender: str = SENDER) -> Any:
+    def lines(config: CallConfig, url: str, port: int, reports: dict[str, Path]) -> dict[str, list[str]]:
+        return {
+            "signaling": ["-c", textwrap.dedent(SIGNALING), str(port)],
+            "receiver": ["-c", textwrap.dedent(RECEIVER), str(reports["receiver"]), str(seconds)],
+            "sender": ["-c", textwrap.dedent(sender), str(reports["sender"])],
+        }
+
+    return lines
+
+
+def test_the_arguments_of_the_three_processes() -> None:
+    config = CallConfig("a.mp4", 8, 5, 6, 80, hints=False, loss=0.1, profile="lean", output=Path("o.mp4"))
+    lines = command_lines(config, "http://h:1", 1, {"sender": Path("s.json"), "receiver": Path("r.json")})
+    sender, receiver = " ".join(lines["sender"]), " ".join(lines["receiver"])
+    assert sender.startswith("-m sender.main --signaling http://h:1 --room ")
+    for part in ("--source a.mp4", "--fps 5", "--audio-kbps 6", "--packet-ms 80", "--no-hints", "--loop"):
+        assert part in sender
+    assert "--profile lean" in sender and "--report s.json" in sender
+    assert "--seconds 8" in receiver and "--output o.mp4" in receiver and "--show none" in receiver
+    built_in = command_lines(CallConfig("demo"), "http://h:1", 1, {"sender": Path("s"), "receiver": Path("r")})
+    assert "--loop" not in built_in["sender"]
+    assert config.codec == "ours-5-nohints" and CallConfig("demo").codec == "ours-25"
+
+
+def test_the_receivers_figures_win_and_nothing_is_lost() -> None:
+    merged = merge({"a": 1, "b": 2, "hint_kbps": 0.3}, {"b": 3, "c": None})
+    assert merged == {"a": 1, "b": 3, "hint_kbps": 0.3}
+    row = row_of({"face_kbps": 2.0, "face_bpp": 0.001, "latency_ms": {"p95": 90.0}, "list": [1]}, "ours-25", "x")
+    assert row == {"codec": "ours-25", "clip": "x", "kbps": 2.0, "bpp": 0.001, "latency_ms_p95": 90.0}
+    assert any(line["value"] == "p95 90" for line in printed({"latency_ms": {"p95": 90.0}}))
+
+
+def test_a_call_runs_to_its_end_and_merges_both_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loopback, "command_lines", fakes(0.3))
+    result = run_call(CallConfig("demo", 0.3))
+    assert not result.interrupted
+    assert result.report["ticks_sent"] == 500 and result.report["face_kbps"] == 2.0
+    assert result.sender["face_kbps"] == 2.5
+
+
+def test_a_sender_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loopback, "command_lines", fakes(30, "import sys; sys.exit('error: no camera 0')"))
+    with pytest.raises(UserError, match=r"^sender: no camera 0$"):
+        run_call(CallConfig("camera", 30))
+
+
+def test_call_writes_the_benchmarks_json(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(loopback, "command_lines", fakes(0.2))
+    target = tmp_path / "call.json"
+    assert call.main(["demo", "--seconds", "1", "--loss", "0.1", "--json", str(target)]) == 0
+    written = json.loads(target.read_text())
+    assert written["rows"][0]["codec"] == "ours-25" and written["rows"][0]["wire_kbps_received"] == 20.0
+    assert written["mean"]["ours-25"]["kbps"] == 2.0
+    assert written["settings"]["loss"] == 0.1 and len(written["settings"]["processes"]) == 3
+    assert written["report"]["hint_kbps"] == 0.3
+    assert str(tmp_path) not in " ".join(written["settings"]["processes"])
+    assert "fps_shown" in capsys.readouterr().out
+
+
+def test_call_refuses_a_missing_file_before_it_starts_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call, "run_call", lambda *_, **__: pytest.fail("started"))
+    with pytest.raises(UserError, match=r"no file at nowhere\.mp4"):
+        call.main(["nowhere.mp4"])
+    for bad in (["demo", "--loss", "1"], ["demo", "--seconds", "0"]):
+        with pytest.raises(SystemExit) as exit_:
+            call.main(bad)
+        assert exit_.value.code == 2
+
+
+def test_demo_leaves_figures_and_names_the_page(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(loopback, "command_lines", fakes(0.3))
+    assert demo.main(["--seconds", "0.3", "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out
+    assert "25.0 fps  2.2 kb/s face" in told
+    assert "http://127.0.0.1:1234/" in told.splitlines()[-1]
+    assert json.loads((tmp_path / "out" / "demo.json").read_text())["report"]["fps_shown"] == 25.0
+
+
+def test_demo_ends_well_after_an_interrupt_when_something_was_measured(tmp_path: Path) -> None:
+    """SIGTERM takes the way of Ctrl-C; a real process is needed for real signals."""
+    import signal
+    import subprocess
+    import time
+
+    here = Path(__file__).resolve()
+    script = f"""
+        import importlib.util, sys
+        spec = importlib.util.spec_from_file_location("fakes", {str(here)!r})
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["fakes"] = module
+        spec.loader.exec_module(module)
+        from benchmarks import demo, loopback
+        loopback.command_lines = module.fakes(60)
+        sys.exit(demo.main(["--out", {str(tmp_path)!r}]))
+    """
+    run = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    for line in run.stdout:
+        if "25.0 fps" in line:
+            break
+    time.sleep(0.5)  # the sender starts after the receiver
+    run.send_signal(signal.SIGTERM)
+    out, _ = run.communicate(timeout=20)
+    assert run.returncode == 0, out
+    assert (tmp_path / "demo.json").is_file()
