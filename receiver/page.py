@@ -187,7 +187,7 @@ class Page:
             )
             return response
 
-        @app.get("/{name}")
+        @app.get("/{name:path}")
         async def file(name: str) -> Response:
             if name not in FILES:
                 return PlainTextResponse("no such page\n", 404)

@@ -108,6 +108,10 @@ function show() {
     }
     low.putImageData(pixels, 0, 0);
   }
+  if (counters.pictures === 0) {
+    byId("empty").hidden = true;
+    byId("badge").hidden = false;
+  }
   counters.pictures += 1;
   if (synced) {
     counters.offsets.push(-voice.until(newest.key));

@@ -219,7 +219,7 @@ def test_bad_input_is_one_line(tmp_path: Path, args: list[str], words: str) -> N
         env["XDG_STATE_HOME"] = str(tmp_path)
         pipe = asyncio.subprocess.PIPE
         child = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=pipe, stderr=pipe, env=env)
-        out, err = await output(child)
+        _, err = await output(child)
         assert child.returncode == 1
         assert err.startswith("error: ") and err.count("\n") == 1 and words in err
 
