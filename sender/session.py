@@ -56,7 +56,7 @@ class SessionConfig:
     hello: Hello
     redundant: int = 1
     seconds: float | None = None
-    linger: float = 0.6
+    linger: float = 0.3
     max_still_bytes: int = 6000
 
 
