@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.loopback import CallConfig, printed, row_of, run_call
-from benchmarks.processes import terminated_like_interrupted
+from benchmarks.processes import prefixed, terminated_like_interrupted
 from benchmarks.report import document, settings, table, write_json
 from codec_models.errors import UserError, run_command
 
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def show(name: str, line: str) -> None:
     """A line of a child, with its name before it."""
-    print(f"{name}: {line}", file=sys.stderr, flush=True)
+    print(prefixed(name, line), file=sys.stderr, flush=True)
 
 
 def _positive(text: str) -> float:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from benchmarks.loopback import CallConfig, printed, row_of, run_call
-from benchmarks.processes import terminated_like_interrupted
+from benchmarks.processes import prefixed, terminated_like_interrupted
 from benchmarks.report import document, settings, table, write_json
 from codec_models.errors import UserError, run_command
 
@@ -40,12 +40,12 @@ class Terminal:
                 self.address = found.group().rstrip(".,)")
             live = name == "receiver" and bool(_LIVE.search(line))
             if not self._stream.isatty():
-                self._stream.write(f"{line}\n" if live else f"{name}: {line}\n")
+                self._stream.write(f"{line}\n" if live else f"{prefixed(name, line)}\n")
             elif live:
                 self._stream.write("\r" + line.ljust(len(self._live)))
                 self._live = line
             else:
-                self._stream.write("\r" + f"{name}: {line}".ljust(len(self._live)) + "\n" + self._live)
+                self._stream.write("\r" + prefixed(name, line).ljust(len(self._live)) + "\n" + self._live)
             self._stream.flush()
 
     def close(self) -> None:

@@ -25,6 +25,8 @@ from codec_models.errors import UserError
 
 STOP_S = 1.9
 """After this long from `stop`, what still runs is killed."""
+ALONE_S = 5.0
+"""So long a process may go on when another one that it needs has ended."""
 _KEPT_LINES = 200
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -112,11 +114,18 @@ class Processes:
     def wait(self, name: str, seconds: float | None = None) -> None:
         """Until the named child has ended well.
 
-        Raises UserError with the failing process's own line when any child fails, and when time is over.
+        Raises UserError with the failing process's own line when any child fails, when one of the others has ended
+        well and the named child goes on without it, and when time is over.
         """
         end = None if seconds is None else time.monotonic() + seconds
+        alone: float | None = None
         while self.children[name].status is None:
             self.check()
+            ended = [c for c in self.children.values() if c.status == 0 and c.name != name]
+            if ended:
+                alone = alone or time.monotonic() + ALONE_S
+                if time.monotonic() > alone:
+                    raise UserError(f"{ended[0].name} has ended before the call was over: {ended[0].failure()}")
             if end is not None and time.monotonic() > end:
                 last = list(self.children[name].lines)[-1:]
                 raise UserError(f"{name} has not ended after {seconds:.0f} s; its last line: {' '.join(last)}")
@@ -162,6 +171,11 @@ class Processes:
                 child.lines.append(line.rstrip("\n"))
                 if self._listener is not None:
                     self._listener(child.name, line.rstrip("\n"))
+
+
+def prefixed(name: str, line: str) -> str:
+    """A child's line with its name before it, unless it already says who speaks."""
+    return line if line.startswith(f"{name}:") else f"{name}: {line}"
 
 
 def free_port() -> int:

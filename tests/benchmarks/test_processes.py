@@ -85,6 +85,15 @@ def test_waiting_has_an_end() -> None:
             processes.wait("receiver", 0.3)
 
 
+def test_a_child_that_leaves_the_others_waiting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.processes.ALONE_S", 0.2)
+    with Processes() as processes:
+        processes.start("receiver", script(WRITES_AT_THE_END, os.devnull))
+        processes.start("sender", script("print('nothing to send')"))
+        with pytest.raises(UserError, match=r"^sender has ended before the call was over: nothing to send$"):
+            processes.wait("receiver", 10)
+
+
 def test_stop_lets_children_write_and_stops_the_named_one_last(tmp_path: Path) -> None:
     ends = """
         import sys, time
