@@ -176,8 +176,12 @@ class _CountedStun(aioice.ice.StunProtocol):
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         if self._wire:
             self._wire.received(len(data))
-        if self.receiver._queue.qsize() < QUEUED_DATAGRAMS:
+        if self.receiver._queue.qsize() >= QUEUED_DATAGRAMS:
+            return
+        try:
             super().datagram_received(data, addr)
+        except Exception as e:  # anybody can send to this socket; nothing has been authenticated yet
+            logger.debug("datagram from %s ignored: %r", addr, e)
 
 
 _host_addresses = aioice.ice.get_host_addresses

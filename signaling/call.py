@@ -19,7 +19,7 @@ from codec_models.errors import UserError
 
 from .client import Place, Refused, SignalingClient, Unreachable, is_loopback
 from .control import MAX_REASON_BYTES, Bye, ControlMessage
-from .description import DescriptionError
+from .description import END_OF_CANDIDATES, DescriptionError
 from .joining import join_room
 from .peer import Peer, PeerEvents, ReceivedPacket
 from .wire import WireCounter
@@ -34,6 +34,8 @@ OFFER_SECONDS = 45.0
 """An offer with addresses from STUN or TURN is made anew after so long: the addresses expire."""
 LEAVE_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 5.0
+REFUSED_PAUSE_SECONDS = 30.0
+"""Between two tries to get back into a room that is gone or taken; the server counts each as a wrong token."""
 POLL_PAUSE_SECONDS = 0.05
 """Between two requests that wait, should a server answer them at once."""
 
@@ -141,22 +143,31 @@ class _Call(ABC):
                     logger.info("connection over: %s", e)
                     pause = 0.0 if self._up else min(MAX_PAUSE_SECONDS, pause * 2 + 0.1)
                     self._down(str(e))
-                except (UserError, DescriptionError) as e:
+                except (UserError, DescriptionError, OSError) as e:
                     logger.info("no connection yet: %s", e)
                     pause = min(MAX_PAUSE_SECONDS, pause * 2 + 0.2)
                     self._down(str(e))
-                    if isinstance(e, Refused) and e.status in (401, 403, 404, 409):
-                        await self._join_again()
+                    if isinstance(e, Refused) and e.status in (401, 403, 404, 409) and not await self._join_again():
+                        pause = REFUSED_PAUSE_SECONDS
+                except Exception as e:  # the call must not end without a word
+                    context = {"message": "error while connecting", "exception": e}
+                    asyncio.get_running_loop().call_exception_handler(context)
+                    pause = MAX_PAUSE_SECONDS
+                    self._down(f"an error of this program ({type(e).__name__})")
                 finally:
                     await self._close_peer()
                 await asyncio.sleep(pause * random.uniform(0.8, 1.2))
         finally:
             self._up = False
 
-    async def _join_again(self) -> None:
+    async def _join_again(self) -> bool:
         # The server was restarted, or took us for gone. Whoever opens the room again keeps its tokens for the others.
-        with contextlib.suppress(UserError):
+        try:
             await self._take_place()
+        except UserError as e:
+            self.status = str(e)
+            return False
+        return True
 
     @abstractmethod
     async def _one_connection(self) -> None:
@@ -190,18 +201,39 @@ class _Call(ABC):
         )
         return self._peer
 
-    async def _until_open(self) -> None:
-        """Wait for the connection. Raises _Lost."""
+    async def _until_open(self, session: str, description: str) -> None:
+        """Wait for the connection with a peer of that description. Raises _Lost."""
         opened = asyncio.create_task(self._opened.wait())
+        trickle = None if END_OF_CANDIDATES in description else asyncio.create_task(self._trickle(session))
         try:
             futures: set[asyncio.Future[Any]] = {opened, self._lost}
             await asyncio.wait(futures, timeout=CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         finally:
             opened.cancel()
+            if trickle is not None:
+                trickle.cancel()
         if self._lost.done():
             raise _Lost(self._lost.result())
         if not self._opened.is_set():
             raise _Lost(f"no connection within {CONNECT_SECONDS:.0f} s")
+
+    async def _trickle(self, session: str) -> None:
+        """Pass on the candidates that the other side finds after its description."""
+        known = 0
+        while self._peer is not None:
+            try:
+                found = await self._client.candidates(session, known)
+                if found is not None:
+                    known = found[1]
+                    if await self._peer.add_candidates(found[0]):
+                        return
+            except DescriptionError as e:
+                logger.info("candidates ignored: %s", e)
+            except Unreachable:
+                await asyncio.sleep(1.0)
+            except Refused:
+                return
+            await asyncio.sleep(POLL_PAUSE_SECONDS)
 
     async def _until_lost(self) -> None:
         """Watch the open connection. Raises _Lost when it is over."""
@@ -248,7 +280,7 @@ class SendingCall(_Call):
             await asyncio.sleep(POLL_PAUSE_SECONDS)
         session, answer = answered
         await peer.accept(answer)
-        await self._until_open()
+        await self._until_open(session, answer)
         watch = asyncio.create_task(self._watch(session))
         try:
             await self._until_lost()
@@ -287,7 +319,7 @@ class ReceivingCall(_Call):
         peer = self._new_peer()
         try:
             await self._client.answer(session, await peer.answer(offer))
-            await self._until_open()
+            await self._until_open(session, offer)
         except (_Lost, DescriptionError):
             await self._end(session)
             raise

@@ -124,8 +124,8 @@ class SignalingClient:
 
     async def offer(self, sdp: str) -> tuple[str, str] | None:
         """Offer and wait -> the session and its SDP answer, or None when nobody answered yet. 410: withdrawn."""
-        response, body = await self._request("POST", self._path, (201, 503), sdp)
-        if response.status_code == 503:
+        response, body = await self._request("POST", self._path, (201, 504), sdp)
+        if response.status_code == 504:
             return None
         return self._session(response), self._sdp(response, body)
 
@@ -145,6 +145,19 @@ class SignalingClient:
         """Answer an offer. 410: it has been withdrawn."""
         await self._request("PUT", f"{self._path}/{session}", (204,), sdp)
 
+    async def candidates(self, session: str, known: int) -> tuple[str, int] | None:
+        """Wait a while for ICE candidates of the other side beyond the first `known` fragments -> their text and the
+        number of fragments now known, or None."""
+        response, body = await self._request(
+            "GET", f"{self._path}/{session}/candidates", (200, 204), more={"If-None-Match": f'"{known}"'}
+        )
+        if response.status_code == 204:
+            return None
+        tag = response.headers.get("etag", "").strip('"')
+        if not tag.isdecimal() or len(tag) > 6:
+            raise self._garbage(response)
+        return body.decode(errors="replace"), int(tag)
+
     async def end(self, session: str) -> None:
         """End a session, so that the sender makes a new offer."""
         await self._request("DELETE", f"{self._path}/{session}", (204,))
@@ -154,9 +167,14 @@ class SignalingClient:
         await self._request("DELETE", self._path, (204,))
 
     async def _request(
-        self, method: str, path: str, expected: tuple[int, ...], sdp: str | None = None
+        self,
+        method: str,
+        path: str,
+        expected: tuple[int, ...],
+        sdp: str | None = None,
+        more: dict[str, str] | None = None,
     ) -> tuple[httpx.Response, bytes]:
-        headers = {"Pinhole-Member": self._member}
+        headers = {"Pinhole-Member": self._member} | (more or {})
         if self.token is not None:
             headers["Authorization"] = f"Bearer {self.token}"
         if sdp is not None:

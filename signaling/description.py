@@ -4,6 +4,7 @@ from __future__ import annotations
 
 MAX_SDP_BYTES = 65_536
 MAX_CANDIDATES = 32
+END_OF_CANDIDATES = "a=end-of-candidates"
 
 
 class DescriptionError(ValueError):
@@ -40,7 +41,18 @@ def check_description(sdp: str) -> str:
             candidates = 0
         if line.startswith("a=candidate:"):
             candidates += 1
-            if ".local" in line or candidates > MAX_CANDIDATES:
+            if not _usable(line) or candidates > MAX_CANDIDATES:
                 continue
         kept.append(line)
     return "\r\n".join(kept)
+
+
+def trickled(fragment: str) -> tuple[list[str], bool]:
+    """Candidates of an SDP fragment (RFC 8840), each without "a=candidate:", and whether it says that they are all."""
+    lines = fragment.replace("\r\n", "\n").split("\n")
+    candidates = [line for line in lines if line.startswith("a=candidate:") and _usable(line)][:MAX_CANDIDATES]
+    return [line.removeprefix("a=candidate:") for line in candidates], END_OF_CANDIDATES in lines
+
+
+def _usable(line: str) -> bool:
+    return ".local" not in line

@@ -22,6 +22,7 @@ from .rooms import PLACES, RoomError, new_tokens
 from .server import IceServer, ServerConfig, Signaling, create_app
 from .tokens import parse_tokens, write_private
 
+MAX_CONNECTIONS = 4096
 _ICE_URL = re.compile(r"(stun|turn|turns):[^\s\"<>]{1,255}")
 
 
@@ -41,7 +42,13 @@ def make_server(config: ServerConfig) -> Server:
     """A server that is ready to `run(sockets=[...])` or `serve(sockets=[...])`; its app is `config.app`."""
     app = create_app(config)
     settings = uvicorn.Config(
-        app, log_level="warning", access_log=False, lifespan="off", server_header=False, timeout_graceful_shutdown=1
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=1,
+        limit_concurrency=MAX_CONNECTIONS,
     )
     return Server(settings, app.state.signaling)
 

@@ -14,12 +14,13 @@ from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSession
 from aiortc.exceptions import InvalidStateError
 from aiortc.rtcconfiguration import RTCBundlePolicy
 from aiortc.rtp import RtpPacket
+from aiortc.sdp import candidate_from_sdp
 
 from codec_models.bitstream.errors import BitstreamError
 
 from . import aiortc_hook
 from .control import ControlMessage, decode_control, encode_control
-from .description import DescriptionError, check_description
+from .description import MAX_CANDIDATES, DescriptionError, check_description, trickled
 from .ratelimit import TokenBucket
 from .unwrap import Unwrapper
 from .wire import WireCounter
@@ -89,6 +90,7 @@ class Peer:
         self._wire = wire
         self._loopback = loopback
         self._opened = self._closed = False
+        self._trickled = 0
         self._sequence, self._timestamp = Unwrapper(16), Unwrapper(32)
         self._packets = TokenBucket(MAX_PACKETS_PER_SECOND, MAX_PACKETS_PER_SECOND)
         self._messages = TokenBucket(MAX_MESSAGES_PER_SECOND, MAX_MESSAGE_BURST)
@@ -126,6 +128,20 @@ class Peer:
         """Take the peer's SDP answer. Raises DescriptionError."""
         with _garbled():
             await self._pc.setRemoteDescription(RTCSessionDescription(check_description(answer), "answer"))
+
+    async def add_candidates(self, fragment: str) -> bool:
+        """Take ICE candidates that the peer trickles -> whether they are all. Raises DescriptionError."""
+        candidates, complete = trickled(fragment)
+        with _garbled():
+            for text in candidates[: MAX_CANDIDATES - self._trickled]:
+                candidate = candidate_from_sdp(text)
+                candidate.sdpMLineIndex = 0  # everything is bundled with the first stream
+                await self._pc.addIceCandidate(candidate)
+            self._trickled += len(candidates)
+            complete = complete or self._trickled >= MAX_CANDIDATES
+            if complete:
+                await self._pc.addIceCandidate(None)
+        return complete
 
     def send(self, payload: bytes, timestamp: int) -> None:
         """Send one RTP packet. Never blocks; dropped when not connected or too large for a datagram."""

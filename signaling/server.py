@@ -6,7 +6,7 @@ as `Authorization: Bearer`; `Pinhole-Member` is a random text that a member choo
     POST   /rooms/{room}                    open a room -> 201 {"tokens": {"a/sender": ..., ...}}
     PUT    .../{role}                       take the place -> 200 {"ice_servers": [...]}, Link headers as in WHIP
     DELETE .../{role}                       leave it
-    POST   .../sender                       SDP offer -> waits -> 201, Location and the SDP answer; 503 nobody yet
+    POST   .../sender                       SDP offer -> waits -> 201, Location and the SDP answer; 504 nobody yet
     GET    .../sender/{session}             waits -> 410 when the session has ended, 204 while it has not
     GET    .../receiver                     waits -> 200, Location and the SDP offer; 204 none yet
     PUT    .../receiver/{session}           SDP answer -> 204
@@ -41,6 +41,7 @@ from .rooms import DIRECTIONS, ROLES, RoomError, RoomLimits, Rooms, RoomStore
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
 MAX_FRAGMENT_BYTES = 4096
+BODY_SECONDS = 10.0
 T = TypeVar("T")
 
 
@@ -165,10 +166,14 @@ async def _body(request: Request, content_type: str | None, limit: int) -> str:
     if content_type is not None and given != content_type:
         raise RoomError(415, f"the content type must be {content_type}")
     data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > limit:
-            raise RoomError(413, f"the body is longer than {limit} bytes")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                data += chunk
+                if len(data) > limit:
+                    raise RoomError(413, f"the body is longer than {limit} bytes")
+    except TimeoutError:
+        raise RoomError(408, "the body took too long to arrive") from None
     if content_type is not None and not data:
         raise RoomError(400, "the body is empty")
     try:
@@ -198,7 +203,12 @@ def create_app(config: ServerConfig | None = None, store: RoomStore | None = Non
     place = "/rooms/{room}/{direction}/{role}"
 
     def error(status: int, text: str) -> JSONResponse:
-        headers = {429: {"Retry-After": "60"}, 503: {"Retry-After": "1"}, 401: {"WWW-Authenticate": "Bearer"}}
+        headers = {
+            429: {"Retry-After": "60"},
+            503: {"Retry-After": "5"},
+            504: {"Retry-After": "0"},
+            401: {"WWW-Authenticate": "Bearer"},
+        }
         return JSONResponse({"error": text}, status, headers.get(status))
 
     @app.exception_handler(RoomError)
@@ -249,7 +259,7 @@ def create_app(config: ServerConfig | None = None, store: RoomStore | None = Non
             if session.ended:
                 return error(410, "the other side withdrew from this session: make a new offer")
             if session.answer is None:
-                response = error(503, "nobody has answered yet: send the same offer again")
+                response = error(504, "nobody has answered yet: send the same offer again")
                 response.headers["Pinhole-Member"] = caller.member
                 return response
             if config.ice_servers:

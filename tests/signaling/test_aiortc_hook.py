@@ -180,6 +180,52 @@ def test_loopback_is_offered_where_there_is_nothing_else(monkeypatch: pytest.Mon
     assert aioice.ice.get_host_addresses is aiortc_hook._usable_addresses
 
 
+def test_relay_over_udp_is_counted_with_its_framing() -> None:
+    class Transport(asyncio.DatagramTransport):
+        def sendto(self, data: Any, addr: Any = None) -> None:
+            self.data = data
+
+    async def run() -> None:
+        wire = WireCounter()
+        with gathering(wire, loopback=False):
+            relay = aioice.turn.TurnClientUdpProtocol(("192.0.2.1", 3478), "user", "password", 600, 500)
+            stun = aioice.ice.StunProtocol(aioice.ice.Connection(ice_controlling=True))
+        relay.transport = Transport()
+        relay._send(bytes(72))
+        relay.datagram_received(bytes(100), ("192.0.2.1", 3478))
+        assert (wire.sent_bytes, wire.sent_packets, wire.received_bytes, wire.received_packets) == (100, 1, 128, 1)
+        stun.connection_made(aioice.turn.TurnTransport(relay))
+        stun.datagram_received(bytes(100), ("192.0.2.9", 1))
+        assert wire.received_packets == 1
+
+    asyncio.run(run())
+
+
+def test_datagrams_from_anybody_do_no_harm() -> None:
+    rng = random.Random(6)
+
+    async def run() -> None:
+        wire = WireCounter()
+        connection = aioice.ice.Connection(ice_controlling=True)
+        with gathering(wire, loopback=True):
+            await connection.gather_candidates()
+        request = aioice.stun.Message(aioice.stun.Method.BINDING, aioice.stun.Class.REQUEST)
+        request.attributes["USERNAME"] = f"{connection.local_username}:abcd"
+        request.attributes["PRIORITY"] = 1
+        request.add_message_integrity(connection.local_password.encode())
+        good = bytes(request)
+        for _ in range(2000):
+            data = bytearray(good if rng.random() < 0.7 else rng.randbytes(rng.randrange(60)))
+            for _ in range(rng.randrange(4) if data else 0):
+                data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+            connection._protocols[0].datagram_received(bytes(data[: rng.randrange(len(data) + 1)]), ("127.0.0.1", 9))
+        assert wire.received_packets == 2000
+        assert connection._queue.qsize() <= aiortc_hook.QUEUED_DATAGRAMS
+        await connection.close()
+
+    asyncio.run(run())
+
+
 def test_errors_of_background_tasks_are_not_printed(capfd: pytest.CaptureFixture[str]) -> None:
     ours: list[str] = []
 

@@ -213,6 +213,47 @@ def test_bye_arrives_before_the_end() -> None:
     asyncio.run(run())
 
 
+def without_candidates(sdp: str) -> tuple[str, str]:
+    """A description -> the same without its candidates, and a fragment that trickles them."""
+    lines = sdp.split("\r\n")
+    found = [line for line in lines if line.startswith(("a=candidate:", "a=end-of-candidates"))]
+    return "\r\n".join(line for line in lines if line not in found), "a=mid:0\r\n" + "\r\n".join(found)
+
+
+def test_trickled_candidates() -> None:
+    async def run() -> None:
+        sender, receiver = End("sender"), End("receiver")
+        offer, sender_fragment = without_candidates(await sender.peer.offer())
+        answer, receiver_fragment = without_candidates(await receiver.peer.answer(offer))
+        await sender.peer.accept(answer)
+        assert not await receiver.peer.add_candidates("a=mid:0\r\na=candidate:1 1 udp 1 some.local 5000 typ host\r\n")
+        for bad in ("a=candidate:1", "a=candidate:x x x x x x x x", "a=candidate:1 1 udp 1 10.0.0.1 port typ host"):
+            with pytest.raises(DescriptionError):
+                await receiver.peer.add_candidates(bad)
+        assert await receiver.peer.add_candidates(sender_fragment)
+        assert await sender.peer.add_candidates(receiver_fragment)
+        await until(lambda: sender.peer.connected and receiver.peer.connected)
+        await sender.peer.close()
+        await receiver.peer.close()
+
+    asyncio.run(run())
+
+
+def test_trickled_candidates_are_bounded() -> None:
+    async def run() -> None:
+        sender, receiver = End("sender"), End("receiver")
+        await receiver.peer.answer(without_candidates(await sender.peer.offer())[0])
+        fragments = [f"a=candidate:{i} 1 udp 1 10.0.0.1 {5000 + i} typ host" for i in range(2 * MAX_CANDIDATES)]
+        taken = [await receiver.peer.add_candidates(f) for f in fragments[:MAX_CANDIDATES]]
+        assert taken == [False] * (MAX_CANDIDATES - 1) + [True]
+        ice = receiver.peer._transceiver.receiver.transport.transport
+        assert len(ice.getRemoteCandidates()) == MAX_CANDIDATES
+        await sender.peer.close()
+        await receiver.peer.close()
+
+    asyncio.run(run())
+
+
 async def make_offer() -> str:
     end = End("sender")
     try:

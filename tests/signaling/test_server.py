@@ -93,7 +93,7 @@ def test_nobody_answers(room: Room) -> None:
     start = time.monotonic()
     response = room.call("POST", "sender", "sender", OFFER)
     assert time.monotonic() - start >= 0.9
-    refuses(response, 503)
+    refuses(response, 504)
     assert response.headers["retry-after"].isdecimal()
     assert response.headers["pinhole-member"] == MEMBERS["sender"]
 
