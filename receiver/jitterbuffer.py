@@ -99,6 +99,8 @@ class JitterBuffer:
     _SKIP_EVERY = 5
     _EARLY = 0.5
     """A tick so much faster than the fastest of the window is off the timeline, as is one past `max_depth`."""
+    _OUTLIERS = 3
+    """Ticks that may be late before there are enough for the quantile: one hiccup at the start sets no delay."""
     _HOLES = 16
     _MAX_STORED = 128
 
@@ -239,7 +241,8 @@ class JitterBuffer:
     def _target(self) -> float:
         """The offset to aim at: a high quantile of the delays, within the bounds of depth."""
         n = len(self._sorted)
-        high = self._sorted[min(n - 1, int(self.config.quantile * n))]
+        outliers = max(int((1 - self.config.quantile) * n), self._OUTLIERS if n >= 12 else 0)
+        high = self._sorted[n - 1 - outliers]
         fastest = self._sorted[0]
         wanted = max(high + self.config.margin, fastest + self.config.min_depth)
         return min(wanted, fastest + self.config.max_depth)

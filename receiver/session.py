@@ -136,6 +136,8 @@ class Session:
                 if self._window.closed:
                     return
             pause = 0.02 if self._window is not None else self._STEP
+            if self._first is not None and self.config.seconds is not None:
+                pause = max(0.001, min(pause, self._first + self.config.seconds - now))
             try:
                 async with asyncio.timeout(pause):
                     await self._stop.wait()
@@ -221,6 +223,7 @@ class Session:
         now = time.monotonic()
         if self._first is None:
             self._first = now
+            self._take_snapshot(now)
         if self._recorder is not None:
             self._recorder.voice(tick.stream, tick.index, tick.voice)
         if self._page is not None:
@@ -250,7 +253,8 @@ class Session:
     # Figures.
 
     def _every_second(self, now: float) -> None:
-        self._take_snapshot(now)
+        if self._first is not None:
+            self._take_snapshot(now)
         self._publish(now)
         if self._first is None or self._call is None:
             return
