@@ -21,11 +21,15 @@ from benchmarks.report import document, settings, table, write_json
 from codec_models.errors import UserError, run_command
 
 _LIVE = re.compile(r"\bfps\b.*\bkb/s\b")
+_HIDDEN = re.compile(r"--token|report /|connection lost|the receiver has left")
 _ADDRESS = re.compile(r"https?://\S+")
 
 
 class Terminal:
-    """Shows the children's lines: the receiver's live line is redrawn in place, other lines scroll above it."""
+    """Shows what concerns the viewer: the receiver's live line, redrawn in place, and below it what else happens.
+
+    The sender's own live line, the token for other machines and the reports in the temporary folder are left out.
+    """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream if stream is not None else sys.stdout
@@ -38,14 +42,17 @@ class Terminal:
         with self._lock:
             if name == "receiver" and (found := _ADDRESS.search(line)):
                 self.address = found.group().rstrip(".,)")
-            live = name == "receiver" and bool(_LIVE.search(line))
+            live = bool(_LIVE.search(line))
+            if (live and name != "receiver") or _HIDDEN.search(line):
+                return
+            text = prefixed(name, line)
             if not self._stream.isatty():
-                self._stream.write(f"{line}\n" if live else f"{prefixed(name, line)}\n")
+                self._stream.write(f"{text}\n")
             elif live:
-                self._stream.write("\r" + line.ljust(len(self._live)))
-                self._live = line
+                self._stream.write("\r" + text.ljust(len(self._live)))
+                self._live = text
             else:
-                self._stream.write("\r" + prefixed(name, line).ljust(len(self._live)) + "\n" + self._live)
+                self._stream.write("\r" + text.ljust(len(self._live)) + "\n" + self._live)
             self._stream.flush()
 
     def close(self) -> None:
@@ -84,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"calling from the {options.source} source to this machine ({until})", flush=True)
     try:
         with terminated_like_interrupted():
-            result = run_call(config, listener=terminal)
+            result = run_call(config, terminal, terminal=sys.stdout.isatty())
     finally:
         terminal.close()
     rows = [row_of(result.report, config.codec, options.source)]

@@ -54,9 +54,10 @@ class CallResult:
     commands: list[str] = field(default_factory=list)
 
 
-def run_call(config: CallConfig, listener: Listener | None = None) -> CallResult:
+def run_call(config: CallConfig, listener: Listener | None = None, terminal: bool = False) -> CallResult:
     """Run the call to its end. Raises UserError with the failing process's own line.
 
+    terminal: the receiver thinks that it writes to a terminal and redraws its live line at its full rate.
     Ctrl-C (KeyboardInterrupt) ends the call early; what was measured until then is returned all the same, and
     KeyboardInterrupt is raised again only where nothing was.
     """
@@ -71,7 +72,7 @@ def run_call(config: CallConfig, listener: Listener | None = None) -> CallResult
         try:
             processes.start("signaling", commands["signaling"])
             processes.wait_for_port(port)
-            processes.start("receiver", commands["receiver"])
+            processes.start("receiver", commands["receiver"], terminal)
             processes.start("sender", commands["sender"])
             processes.wait("receiver", None if config.seconds is None else config.seconds + START_S)
             processes.end("sender")

@@ -6,9 +6,11 @@ lets them write their files: sender and receiver first, signaling last. Within t
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -28,6 +30,9 @@ STOP_S = 1.9
 ALONE_S = 5.0
 """So long a process may go on when another one that it needs has ended."""
 _KEPT_LINES = 200
+_LONGEST_LINE = 10_000
+_LINE_END = re.compile("[\r\n]|\x1b\\[K")
+"""A live line ends with "erase to the end of the line" before its successor begins with a carriage return."""
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -40,7 +45,7 @@ class Child:
     """One process. lines: the last 200 of its output, both streams together."""
 
     name: str
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_LINES))
     reader: threading.Thread | None = None
 
@@ -82,21 +87,29 @@ class Processes:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
 
-    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Child:
-        """Start `python ARGUMENTS...` with this interpreter. command: the arguments, such as ["-m", "sender.main"]."""
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env={**self._environment, **(environment or {})},
-            start_new_session=True,
-            preexec_fn=_die_with_parent if _LIBC is not None else None,
-        )
+    def start(self, name: str, command: Sequence[str], terminal: bool = False) -> Child:
+        """Start `python ARGUMENTS...` with this interpreter. command: the arguments, such as ["-m", "sender.main"].
+
+        terminal: the child writes to a pseudo-terminal, so that it redraws its live line as often as for a person.
+        """
+        ours, theirs = os.openpty() if terminal else os.pipe()
+        try:
+            process = subprocess.Popen(
+                [sys.executable, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=theirs,
+                stderr=theirs,
+                env=self._environment,
+                start_new_session=True,
+                preexec_fn=_die_with_parent if _LIBC is not None else None,
+            )
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
         child = Child(name, process)
-        child.reader = threading.Thread(target=self._read, args=(child,), daemon=True)
+        child.reader = threading.Thread(target=self._read, args=(child, ours), daemon=True)
         child.reader.start()
         self.children[name] = child
         return child
@@ -163,14 +176,24 @@ class Processes:
         while any(c.status is None for c in children) and time.monotonic() < end:
             time.sleep(0.02)
 
-    def _read(self, child: Child) -> None:
-        stream = child.process.stdout
-        assert stream is not None
-        with stream:
-            for line in stream:
-                child.lines.append(line.rstrip("\n"))
-                if self._listener is not None:
-                    self._listener(child.name, line.rstrip("\n"))
+    def _read(self, child: Child, source: int) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        pending = ""
+        while True:
+            try:
+                data = os.read(source, 65536)
+            except OSError:  # Linux: the last writer of a pseudo-terminal is gone
+                data = b""
+            *lines, pending = _LINE_END.split(pending + decoder.decode(data, final=not data))
+            for line in [*lines, *([] if data else [pending])]:
+                if line:
+                    child.lines.append(line)
+                    if self._listener is not None:
+                        self._listener(child.name, line)
+            pending = pending[-_LONGEST_LINE:]
+            if not data:
+                os.close(source)
+                return
 
 
 def prefixed(name: str, line: str) -> str:
@@ -213,7 +236,7 @@ def _undisturbed() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _signal_group(process: subprocess.Popen[str], number: int) -> None:
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import textwrap
@@ -114,6 +115,26 @@ def test_call_refuses_a_missing_file_before_it_starts_anything(monkeypatch: pyte
         with pytest.raises(SystemExit) as exit_:
             call.main(bad)
         assert exit_.value.code == 2
+
+
+class FakeTerminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_demos_terminal_keeps_the_live_line_last() -> None:
+    out = FakeTerminal()
+    show = demo.Terminal(out)
+    show("receiver", "receiver: page http://127.0.0.1:9/")
+    show("receiver", "receiver: 25.0 fps  face 2.0 kb/s")
+    show("sender", "sender: 25.0 fps  face 2.0 kb/s  voice 11 kb/s")
+    show("sender", "no face in the picture")
+    show("receiver", "receiver: room x is open; a sender joins with --token abc")
+    show.close()
+    assert show.address == "http://127.0.0.1:9/"
+    shown = out.getvalue()
+    assert shown.endswith("receiver: 25.0 fps  face 2.0 kb/s\n")
+    assert "sender: no face in the picture" in shown and "voice" not in shown and "abc" not in shown
 
 
 def test_demo_leaves_figures_and_names_the_page(

@@ -62,6 +62,24 @@ def test_output_of_both_streams_reaches_the_listener() -> None:
     assert set(heard) == {("a", "out"), ("a", "err"), ("a", "live"), ("a", "line")}
 
 
+def test_a_live_line_on_a_terminal_is_heard_at_once() -> None:
+    heard: list[str] = []
+    live = r"""
+        import sys, time
+        print("terminal" if sys.stdout.isatty() else "pipe")
+        sys.stdout.write("\r25 fps \u00b5\x1b[K")
+        sys.stdout.flush()
+        time.sleep(60)
+    """
+    with Processes(lambda name, line: heard.append(line)) as processes:
+        processes.start("receiver", script(live), terminal=True)
+        end = time.monotonic() + 10
+        while len(heard) < 2:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    assert heard[:2] == ["terminal", "25 fps µ"]
+
+
 def test_a_failing_child_ends_the_wait_with_its_own_line() -> None:
     with Processes() as processes:
         other = processes.start("receiver", script(WRITES_AT_THE_END, os.devnull))
