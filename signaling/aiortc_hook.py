@@ -32,7 +32,7 @@ import aiortc
 import aiortc.codecs
 import aiortc.rtcrtpreceiver
 import aiortc.rtcrtpsender
-from aiortc import RTCPeerConnection, RTCRtpTransceiver
+from aiortc import RTCDataChannel, RTCPeerConnection, RTCRtpTransceiver
 from aiortc.codecs.base import Encoder
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from aiortc.rtcdtlstransport import SRTP_AES128_CM_SHA1_80
@@ -252,6 +252,11 @@ def prepare(pc: RTCPeerConnection, transceiver: RTCRtpTransceiver, tap: Callable
 def stop_decoder(transceiver: RTCRtpTransceiver) -> None:
     """End the receiver's decoder thread, which has nothing to do and would hold up the end of the program."""
     transceiver.receiver._handle_disconnect()
+
+
+def unsent_bytes(channel: RTCDataChannel) -> int:
+    """Bytes of messages that have not been put on the wire yet; `bufferedAmount` leaves out what SCTP holds."""
+    return int(channel.bufferedAmount) + sum(len(chunk.user_data) for chunk in channel.transport._outbound_queue)
 
 
 def _bound_sources(router: Any) -> None:

@@ -15,9 +15,8 @@ from aiortc import RTCIceServer
 
 from codec_models.errors import UserError
 
-from .description import MAX_SDP_BYTES
+from .description import MAX_SDP_BYTES, SDP_TYPE
 from .rooms import DIRECTIONS, ROOM_NAME
-from .server import SDP
 from .tokens import parse_tokens
 
 MAX_RESPONSE_BYTES = 2 * MAX_SDP_BYTES
@@ -178,7 +177,7 @@ class SignalingClient:
         if self.token is not None:
             headers["Authorization"] = f"Bearer {self.token}"
         if sdp is not None:
-            headers["Content-Type"] = SDP
+            headers["Content-Type"] = SDP_TYPE
         body = bytearray()
         try:
             async with self._http.stream(method, path, headers=headers, content=sdp) as response:

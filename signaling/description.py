@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+SDP_TYPE = "application/sdp"
+FRAGMENT_TYPE = "application/trickle-ice-sdpfrag"
 MAX_SDP_BYTES = 65_536
 MAX_CANDIDATES = 32
 END_OF_CANDIDATES = "a=end-of-candidates"

@@ -162,9 +162,7 @@ class Peer:
     @property
     def buffered(self) -> int:
         """Bytes of control messages that wait to be sent."""
-        return int(self._channel.bufferedAmount) + sum(
-            len(chunk.user_data) for chunk in self._channel.transport._outbound_queue
-        )
+        return aiortc_hook.unsent_bytes(self._channel)
 
     async def close(self) -> None:
         """Close the connection within two seconds. No callback is called any more."""

@@ -34,12 +34,10 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from .description import MAX_SDP_BYTES
+from .description import FRAGMENT_TYPE, MAX_SDP_BYTES, SDP_TYPE
 from .ratelimit import AddressLimiter
 from .rooms import DIRECTIONS, ROLES, RoomError, RoomLimits, Rooms, RoomStore
 
-SDP = "application/sdp"
-FRAGMENT = "application/trickle-ice-sdpfrag"
 MAX_FRAGMENT_BYTES = 4096
 BODY_SECONDS = 10.0
 T = TypeVar("T")
@@ -220,6 +218,10 @@ def create_app(config: ServerConfig | None = None, store: RoomStore | None = Non
         texts = {404: "there is nothing at this address", 405: "this method is not allowed here"}
         return error(e.status_code, texts.get(e.status_code, "the request cannot be served"))
 
+    @app.exception_handler(Exception)
+    async def own_error(_: Request, e: Exception) -> JSONResponse:
+        return error(500, "the server made a mistake: try again")
+
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
@@ -250,7 +252,7 @@ def create_app(config: ServerConfig | None = None, store: RoomStore | None = Non
     @app.post("/rooms/{room}/{direction}/sender")
     async def offer(request: Request, room: str, direction: str) -> Response:
         caller = signaling.caller(request, room, direction, "sender")
-        sdp = await _body(request, SDP, MAX_SDP_BYTES)
+        sdp = await _body(request, SDP_TYPE, MAX_SDP_BYTES)
         async with signaling.seated(caller):
             session = rooms.offer(room, direction, sdp)
             signaling.notify(room)
@@ -264,7 +266,7 @@ def create_app(config: ServerConfig | None = None, store: RoomStore | None = Non
                 return response
             if config.ice_servers:
                 headers["Link"] = _links(config.ice_servers)
-            return Response(session.answer, 201, headers, SDP)
+            return Response(session.answer, 201, headers, SDP_TYPE)
 
     @app.get("/rooms/{room}/{direction}/receiver")
     async def next_offer(request: Request, room: str, direction: str) -> Response:
@@ -278,12 +280,12 @@ def create_app(config: ServerConfig | None = None, store: RoomStore | None = Non
             if session is None:
                 return Response(status_code=204, headers=headers)
             headers["Location"] = f"/rooms/{room}/{direction}/receiver/{session.id}"
-            return Response(session.offer, 200, headers, SDP)
+            return Response(session.offer, 200, headers, SDP_TYPE)
 
     @app.put("/rooms/{room}/{direction}/receiver/{session}")
     async def answer(request: Request, room: str, direction: str, session: str) -> Response:
         caller = signaling.caller(request, room, direction, "receiver")
-        sdp = await _body(request, SDP, MAX_SDP_BYTES)
+        sdp = await _body(request, SDP_TYPE, MAX_SDP_BYTES)
         async with signaling.seated(caller):
             rooms.answer(room, direction, session, sdp)
             signaling.notify(room)
@@ -301,7 +303,7 @@ def create_app(config: ServerConfig | None = None, store: RoomStore | None = Non
     @app.patch(place + "/{session}")
     async def trickle(request: Request, room: str, direction: str, role: str, session: str) -> Response:
         signaling.caller(request, room, direction, role)
-        text = await _body(request, FRAGMENT, MAX_FRAGMENT_BYTES)
+        text = await _body(request, FRAGMENT_TYPE, MAX_FRAGMENT_BYTES)
         rooms.add_fragment(room, direction, role, session, text)
         signaling.notify(room)
         return Response(status_code=204)
@@ -317,7 +319,7 @@ def create_app(config: ServerConfig | None = None, store: RoomStore | None = Non
         await signaling.wait(request, room, lambda: current.ended or len(theirs) > start or None)
         if len(theirs) <= start:
             return error(410, "this session has ended") if current.ended else Response(status_code=204)
-        return Response("".join(theirs[start:]), 200, {"ETag": f'"{len(theirs)}"'}, FRAGMENT)
+        return Response("".join(theirs[start:]), 200, {"ETag": f'"{len(theirs)}"'}, FRAGMENT_TYPE)
 
     @app.delete(place + "/{session}")
     async def end(request: Request, room: str, direction: str, role: str, session: str) -> Response:

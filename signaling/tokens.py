@@ -59,7 +59,7 @@ def parse_tokens(data: object) -> dict[str, str] | None:
 
 
 def _key(url: str, room: str) -> str:
-    return f"{url.rstrip('/')} {room}"
+    return f"{url.rstrip('/').replace('//localhost', '//127.0.0.1', 1)} {room}"
 
 
 def _read(path: Path) -> dict[str, dict[str, str]]:

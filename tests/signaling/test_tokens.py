@@ -21,6 +21,7 @@ def test_kept_by_url_and_room() -> None:
     save_tokens(URL, "one", tokens)
     save_tokens(URL, "two", other)
     assert load_tokens(URL + "/", "one") == tokens
+    assert load_tokens(URL.replace("127.0.0.1", "localhost"), "one") == tokens
     assert load_tokens(URL, "two") == other
     assert load_tokens("http://elsewhere", "one") == {}
 
