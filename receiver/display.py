@@ -21,8 +21,8 @@ SIDE = 512
 
 def gui_of(build: str) -> str | None:
     """The window toolkit that OpenCV's build information names, None without one."""
-    found = re.search(r"^\s*GUI:\s*(\S+)", build, re.MULTILINE)
-    parts = re.findall(r"^\s*(GTK\+?|QT|Win32 UI|Cocoa|Wayland):\s*YES", build, re.MULTILINE | re.IGNORECASE)
+    found = re.search(r"^[ \t]*GUI:[ \t]*(\S+)", build, re.MULTILINE)
+    parts = re.findall(r"^[ \t]*(GTK\+?|QT|Win32 UI|Cocoa|Wayland):\s*YES", build, re.MULTILINE | re.IGNORECASE)
     if found and found.group(1).upper() not in ("NONE", "NO"):
         return found.group(1)
     return parts[0] if parts else None

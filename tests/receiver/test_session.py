@@ -188,6 +188,31 @@ def test_ctrl_c_writes_everything_and_the_end_of_a_sender_ends_the_call(
     with_signaling(tmp_path, monkeypatch, scenario)
 
 
+def test_a_second_sender_goes_on_in_the_same_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    movie, report = tmp_path / "call.mp4", tmp_path / "report.json"
+
+    async def scenario(url: str, receiver: Callable[..., Awaitable[asyncio.subprocess.Process]]) -> None:
+        child = await receiver("--show", "none", "--stay", "--output", str(movie), "--report", str(report))
+        for _ in range(2):
+            sender = FakeSender(url)
+            await sender.call.join()
+            await until_line(child, "connected to the sender")
+            await asyncio.sleep(1.5)
+            await sender.call.leave("see you")
+            await until_line(child, "the sender left (see you)")
+        child.send_signal(signal.SIGTERM)
+        _, err = await output(child)
+        assert child.returncode == 0, err
+
+    with_signaling(tmp_path, monkeypatch, scenario)
+    r = json.loads(report.read_text())
+    assert r["identities"] == 2 and 40 <= r["ticks_received"] <= 120
+    with av.open(str(movie)) as container:
+        length = sum(f.samples for f in container.decode(audio=0)) / 48000
+    # Both parts, with the pause between them concealed, and nothing for the second sender's restart at tick 0.
+    assert 1.8 < length < r["seconds"] + 0.5
+
+
 def test_without_a_sender_one_line_and_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(url: str, receiver: Callable[..., Awaitable[asyncio.subprocess.Process]]) -> None:
         child = await receiver("--show", "browser", "--wait", "0.5", "--output", str(tmp_path / "none.mp4"))
