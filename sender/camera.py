@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from codec_models.bitstream.timing import SAMPLE_RATE, SAMPLES_PER_TICK, TICK_MS
 from codec_models.errors import UserError
 
+from .quiet import quiet_stderr
 from .source import SourceTick, silence, warn
 
 _TICK = TICK_MS / 1000
@@ -190,14 +191,12 @@ def _open_camera(number: int) -> cv2.VideoCapture:
         good, _ = camera.read()
         result.put(camera if good else None)
 
-    quiet = getattr(cv2, "setLogLevel", None)
-    if quiet is not None:
-        quiet(0)
-    threading.Thread(target=attempt, daemon=True).start()
-    try:
-        camera = result.get(timeout=8)
-    except queue.Empty:
-        camera = None
+    with quiet_stderr():
+        threading.Thread(target=attempt, daemon=True).start()
+        try:
+            camera = result.get(timeout=8)
+        except queue.Empty:
+            camera = None
     if camera is None:
         raise UserError(f"no camera number {number}: plug one in, choose another (camera:N), or use --source demo")
     return camera
@@ -208,7 +207,8 @@ def _open_microphone() -> Any:
     platform = "linux" if sys.platform.startswith("linux") else sys.platform
     for device, name in _DEVICES.get(platform, ()):
         try:
-            return av.open(name, format=device, timeout=(3.0, 3.0))
+            with quiet_stderr():  # ALSA's own library complains by itself
+                return av.open(name, format=device, timeout=(3.0, 3.0))
         except (av.error.FFmpegError, ValueError, OSError):
             continue
     return None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from .quiet import quiet_stderr
 
 FaceDetector = Callable[[NDArray[np.uint8]], NDArray[np.float32] | None]
 """Picture (H, W, 3) uint8 RGB -> mesh points (478, 2) in pixels of that picture, or None without a face."""
@@ -23,7 +24,9 @@ def face_mesh() -> FaceDetector | None:
 
     Loading takes about a second.
     """
-    with _quiet_stderr():
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with quiet_stderr():
         try:
             import mediapipe as mp
 
@@ -41,7 +44,7 @@ def face_mesh() -> FaceDetector | None:
         if shrink < 1:
             size = max(1, round(width * shrink)), max(1, round(height * shrink))
             picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-        with _quiet_stderr() if noisy > 0 else contextlib.nullcontext():
+        with quiet_stderr() if noisy > 0 else contextlib.nullcontext():
             found = mesh.process(np.ascontiguousarray(picture)).multi_face_landmarks
         noisy = 0 if found else noisy - 1
         if not found:
@@ -49,24 +52,3 @@ def face_mesh() -> FaceDetector | None:
         return np.array([(p.x * width, p.y * height) for p in found[0].landmark], np.float32)
 
     return detect
-
-
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Hide what native libraries print on file descriptor 2; they ignore every setting until they have started."""
-    os.environ.setdefault("GLOG_minloglevel", "2")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    sys.stderr.flush()
-    try:
-        kept = os.dup(2)
-    except OSError:
-        yield
-        return
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(null)
-        os.close(kept)

@@ -23,8 +23,6 @@ from .report import LiveLine, SenderReport, Wire
 from .still_policy import StillPolicy
 
 _TICK = TICK_MS / 1000
-_LATE_TICKS = 3
-"""From so many ticks behind the wall clock on, ticks are skipped."""
 _LONG_TICKS = 50
 """After a longer stall (a laptop that slept) a file goes on where it was."""
 _CROSSING_S = 0.5
@@ -51,6 +49,7 @@ class Call(Protocol):
 class SessionConfig:
     """hello: what the stream is like. redundant: faces repeated in each packet. seconds: end so long after the first
     tick, None: at the source's end. linger: seconds between the last tick and leaving, for it to be played.
+    late_ticks: from so many ticks behind the wall clock on, ticks are skipped.
     """
 
     hello: Hello
@@ -58,6 +57,7 @@ class SessionConfig:
     seconds: float | None = None
     linger: float = 0.3
     max_still_bytes: int = 6000
+    late_ticks: int = 3
 
 
 class Printer(Protocol):
@@ -111,9 +111,9 @@ class SenderSession:
         tasks: list[asyncio.Task[None]] = []
         reason = "the sender has ended"
         try:
-            await self._call.join()
-            self._printer.say("waiting for the receiver")
-            await self._unless_stopped(self._first_connection.wait())
+            if await self._unless_stopped(self._call.join()):
+                self._printer.say("waiting for the receiver")
+                await self._unless_stopped(self._first_connection.wait())
             if not self._stop.is_set():
                 tasks = [asyncio.create_task(self._send_stills()), asyncio.create_task(self._show())]
                 await self._send_ticks()
@@ -135,7 +135,8 @@ class SenderSession:
     async def _send_ticks(self) -> None:
         loop = asyncio.get_running_loop()
         start = time.monotonic()
-        tick, shift = 0, 0  # tick on the wire, and its lead over the source's
+        tick: int | None = None  # on the wire
+        shift = 0  # its lead over the source's
         while not self._stop.is_set():
             if self._config.seconds is not None and time.monotonic() - start >= self._config.seconds:
                 return
@@ -145,13 +146,15 @@ class SenderSession:
             encoded = made.result()
             if encoded is None:
                 return
+            if tick is None and not self._live:
+                start = time.monotonic()  # the first tick opens the file and warms everything up
             tick = encoded.index + shift
             if not self._live:
                 # the voice of a tick is complete only at its end; a file waits for it as a microphone would
                 await self._unless_stopped(asyncio.sleep(start + (tick + 1) * _TICK - time.monotonic()))
             self._tick(encoded, tick, start)
             behind = int((time.monotonic() - start) / _TICK) - (tick + 1)
-            if self._live or behind < _LATE_TICKS:
+            if self._live or behind < self._config.late_ticks:
                 continue
             self.report.skipped += behind
             if behind > _LONG_TICKS:
