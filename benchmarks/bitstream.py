@@ -76,7 +76,7 @@ def measure(clip: Clip, profile: Profile, fps: Fps, quality: int | None) -> list
             row["face_psnr"] = psnr(stream.originals[coded], stream.decoded())
             row["face_psnr_luma"] = luma_psnr(stream.originals[coded], stream.decoded())
         for what, times in watch.ms.items():
-            used = [times[k] for k in coded] or times
+            used = [t for t, data in zip(times, stream.faces, strict=True) if data] or times
             row[f"{what}_ms_p50"], row[f"{what}_ms_p95"] = (float(np.percentile(used, p)) for p in (50, 95))
         rows.append(row)
     return rows

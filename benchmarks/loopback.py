@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from .processes import Listener, Processes, free_port
 from .report import Row
 
 ROOM = "loopback"
+_OF_ONE_SIDE = ("role", "settings", "failure")
 START_S = 60.0
 """Longer than this on top of the call's own seconds means that something hangs."""
 
@@ -86,7 +88,7 @@ def run_call(config: CallConfig, listener: Listener | None = None, terminal: boo
             if not side:
                 last = " ".join(list(processes.children[name].lines)[-1:])
                 raise UserError(f"{name} has left no report; its last line: {last}")
-        shown = [f"{name}: python {' '.join(line)}".replace(folder, "TMP") for name, line in commands.items()]
+        shown = [shlex.join(["python", *line]).replace(folder, "TMP") for line in commands.values()]
         return CallResult(
             merge(sides["sender"], sides["receiver"]), sides["sender"], sides["receiver"], interrupted, shown
         )
@@ -119,11 +121,11 @@ def command_lines(config: CallConfig, url: str, port: int, reports: Mapping[str,
 def merge(sender: Mapping[str, Any], receiver: Mapping[str, Any]) -> dict[str, Any]:
     """One report of both. Where both know a figure the receiver's counts, for it saw what really arrived.
 
-    wire_kbps is the receiver's: "received" is the direction of the media, "sent" what it needs the other way.
+    wire_kbps is the receiver's: "received" is the direction of the media, "sent" what it needs the other way. What
+    concerns one side alone (its settings, its own failure) stays in that side's report.
     """
-    merged = dict(sender)
-    merged.update({key: value for key, value in receiver.items() if value is not None})
-    return merged
+    merged = {**sender, **{key: value for key, value in receiver.items() if value is not None}}
+    return {key: value for key, value in merged.items() if key not in _OF_ONE_SIDE}
 
 
 def row_of(report: Mapping[str, Any], codec: str, clip: str) -> Row:

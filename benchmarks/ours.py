@@ -53,7 +53,10 @@ class FaceStream:
 
 
 def code_faces(clip: Clip, config: FaceConfig, clock: Callable[[str], None] | None = None) -> FaceStream:
-    """Encode and decode the 8x8 frames of a clip. clock: called with "encode" and "decode" after each, per tick."""
+    """Encode and decode the 8x8 frames of a clip, and its hints, which go with every tick even at 5 fps.
+
+    clock: called with "start", "encode" and "decode" around both steps of every tick.
+    """
     encoder, decoder = FaceEncoder(config), FaceDecoder()
     every = TICKS_PER_SECOND // config.fps
     originals = np.stack([area_8x8(frame) for frame in clip.frames])
@@ -61,7 +64,7 @@ def code_faces(clip: Clip, config: FaceConfig, clock: Callable[[str], None] | No
     faces, ticks = [], []
     for k, low in enumerate(originals):
         shown = k % every == 0
-        hints = clip.hints_at(k) if config.hints and shown else None
+        hints = clip.hints_at(k) if config.hints else None
         tell("start")
         data = encoder.encode(low if shown else None, hints)
         tell("encode")

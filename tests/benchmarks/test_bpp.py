@@ -76,6 +76,11 @@ def test_decoded_ticks_line_up_with_the_originals(clip: Clip) -> None:
     assert errors.max() < 10
 
 
+def test_hints_go_with_every_tick_that_has_a_face_even_at_5_fps(clip: Clip) -> None:
+    stream = code_faces(clip, FaceConfig(fps=5))
+    assert [k for k, tick in enumerate(stream.ticks) if tick.hints is None] == [7]
+
+
 def test_rate_of_one_bit_a_pixel() -> None:
     assert rate(256 * 256 // 8 * 25, 25)["bpp"] == 1
     assert rate(256 * 256 // 8 * 25, 25)["kbps"] == pytest.approx(65.536 * 25)
