@@ -61,7 +61,7 @@ class Child:
         told = [line for line in lines if line.startswith("error:")]
         if told:
             return told[-1].removeprefix("error:").strip()
-        return lines[-1] if lines else f"ended with status {self.process.returncode}"
+        return lines[-1] if lines else f"status {self.process.returncode} and no word"
 
 
 class Processes:
@@ -138,7 +138,7 @@ class Processes:
             if ended:
                 alone = alone or time.monotonic() + ALONE_S
                 if time.monotonic() > alone:
-                    raise UserError(f"{ended[0].name} has ended before the call was over: {ended[0].failure()}")
+                    raise UserError(f"{ended[0].name} has ended before {name} was done: {ended[0].failure()}")
             if end is not None and time.monotonic() > end:
                 last = list(self.children[name].lines)[-1:]
                 raise UserError(f"{name} has not ended after {seconds:.0f} s; its last line: {' '.join(last)}")

@@ -8,6 +8,8 @@ from types import TracebackType
 from typing import TextIO
 
 _WIDTH = 24
+_ERASE = "\x1b[K"
+"""To the end of the line: a longer line of another bar may stand there."""
 _PLAIN_EVERY_S = 15.0
 _REDRAW_EVERY_S = 0.1
 
@@ -22,14 +24,14 @@ class Progress:
         self._done = 0
         self._start = time.monotonic()
         self._last = -1e9
-        self._length = 0
+        self._drawn = False
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._stream.isatty() and self._length:
-            self._stream.write("\r" + " " * self._length + "\r")
+        if self._stream.isatty() and self._drawn:
+            self._stream.write("\r" + _ERASE)
             self._stream.flush()
 
     def now(self, what: str) -> None:
@@ -54,8 +56,8 @@ class Progress:
             bar = "#" * round(_WIDTH * share)
             left = self._left(now)
             line = f"{self._title} [{bar:.<{_WIDTH}}] {100 * share:3.0f} %{left}  {what}"[:110]
-            self._stream.write("\r" + line.ljust(self._length))
-            self._length = len(line)
+            self._stream.write("\r" + line + _ERASE)
+            self._drawn = True
         self._stream.flush()
 
     def _left(self, now: float) -> str:

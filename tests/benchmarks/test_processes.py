@@ -108,7 +108,7 @@ def test_a_child_that_leaves_the_others_waiting_is_named(monkeypatch: pytest.Mon
     with Processes() as processes:
         processes.start("receiver", script(WRITES_AT_THE_END, os.devnull))
         processes.start("sender", script("print('nothing to send')"))
-        with pytest.raises(UserError, match=r"^sender has ended before the call was over: nothing to send$"):
+        with pytest.raises(UserError, match=r"^sender has ended before receiver was done: nothing to send$"):
             processes.wait("receiver", 10)
 
 

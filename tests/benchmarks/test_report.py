@@ -76,7 +76,7 @@ def test_progress_redraws_one_line_on_a_terminal() -> None:
         bar.step("two")
     assert "\n" not in out.getvalue()
     assert "100 %" in out.getvalue() and "two" in out.getvalue()
-    assert out.getvalue().endswith("\r")
+    assert out.getvalue().endswith("\r\x1b[K")
 
 
 def test_progress_writes_few_plain_lines_elsewhere() -> None:
