@@ -37,7 +37,7 @@ class JitterConfig:
     """
 
     quantile: float = 0.98
-    window: int = 400
+    window: int = 250
     margin: float = 0.005
     min_depth: float = 0.010
     max_depth: float = 0.400

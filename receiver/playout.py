@@ -7,6 +7,7 @@ the lost face along, and then nothing that builds on it is damaged.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +33,7 @@ class PlayedTick:
     face: what the reconstruction gets. low: the newest 8x8 picture known, (8, 8, 3) uint8 RGB, or None.
     voice: (1920,) int16, concealed where it was missing; heard: whether it was really there.
     live: the same voice as it is to be played, stretched or shortened by the jitter buffer; may be empty.
-    captured: when its picture was taken, in seconds on the clock of `due`; None when that is not known.
+    captured: when the picture in `face` was taken, in seconds on the clock of `due`; None when that is not known.
     """
 
     stream: int
@@ -122,8 +123,6 @@ class Playout:
             else:
                 self._stray_epoch = epoch
         if fresh:
-            self.traffic.face_bytes += sum(map(len, packet.faces))
-            self.traffic.frames += sum(map(bool, packet.faces))
             self.traffic.opus_bytes += sum(map(len, packet.opus))
         return True
 
@@ -153,13 +152,13 @@ class Playout:
             self._fresh = self._streams > 1
             self._open.clear()
             self._late.clear()
-        face = self._face(entry)
+        face, taken = self._face(entry)
         if face.picture is not None:
             self._low = face.picture
         voice, known = self._voice(entry)
         if not known:
             self.concealed += 1
-        captured = None if self._epoch is None else self._epoch + TICK * entry.index
+        captured = None if self._epoch is None else self._epoch + TICK * taken
         return PlayedTick(
             stream=self._streams,
             index=entry.index,
@@ -180,7 +179,9 @@ class Playout:
         self.corrupt += voice is None
         return voice, voice is not None
 
-    def _face(self, entry: BufferedTick) -> FaceTick:
+    def _face(self, entry: BufferedTick) -> tuple[FaceTick, int]:
+        """What to draw in this tick, and the tick whose picture that is: an older one where only that has come."""
+        newest, taken = _NOTHING, entry.index
         self._late.update(entry.late_faces)
         while self._open:
             lost = self._open[0]
@@ -191,20 +192,27 @@ class Playout:
             late = self._decode(data)
             if data is not None:
                 self.recovered += 1
-            if late.picture is not None:
-                self._low = late.picture
+            if data is not None and late.picture is not None:
+                newest, taken = late, lost
         self._late = {k: v for k, v in self._late.items() if self._open and k >= self._open[0]}
         if entry.face is None:
             self._open.append(entry.index)
-            return _NOTHING
+            return newest, taken
         self.recovered += entry.kind is Kind.FACE_ONLY
-        return self._decode(entry.face)
+        face = self._decode(entry.face)
+        if face.picture is not None or newest.picture is None:
+            return face, entry.index
+        # At 5 fps this tick has no picture of its own; the one that was lost just before it is still news.
+        return dataclasses.replace(newest, hints=face.hints or newest.hints), taken
 
     def _decode(self, data: bytes | None) -> FaceTick:
         if data is None:
             return self._decoder.lost()
+        self.traffic.face_bytes += len(data)
         try:
-            return self._decoder.decode(data)
+            face = self._decoder.decode(data)
         except BitstreamError:
             self.corrupt += 1
             return _NOTHING
+        self.traffic.frames += face.picture is not None
+        return face

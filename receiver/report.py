@@ -46,7 +46,7 @@ class Histogram:
 
 @dataclass(slots=True)
 class Traffic:
-    """Bytes by purpose. frames: face frames received; bytes include the hints, not the redundant copies."""
+    """Bytes by purpose. frames: face frames decoded; face_bytes: theirs with the hints, each tick counted once."""
 
     face_bytes: int = 0
     frames: int = 0
