@@ -6,7 +6,7 @@ quantile of the delays in a sliding window plus a margin, so that a share of abo
 late. Two ticks in a packet need no special case: the first of them simply has a delay that is 40 ms longer.
 
 The offset moves by giving single ticks a length other than 1920 samples, which the voice layer follows (`voice.py`):
-by up to 1 % shorter and 4 % longer in ordinary ticks, by up to a whole tick in ticks that are concealed anyway, and by
+by up to 2 % shorter and 4 % longer in ordinary ticks, by up to a whole tick in ticks that are concealed anyway, and by
 dropping a tick (length 0) where far too much delay has piled up.
 
 A packet that is far off the current timeline is ignored until a few consistent ones have come; then the buffer starts
@@ -36,8 +36,8 @@ class JitterConfig:
     the fastest tick in the window. idle_after: so long without a tick, the buffer stops until the next packet.
     """
 
-    quantile: float = 0.98
-    window: int = 250
+    quantile: float = 0.97
+    window: int = 200
     margin: float = 0.005
     min_depth: float = 0.010
     max_depth: float = 0.400
@@ -94,12 +94,12 @@ class JitterStatistics:
 class JitterBuffer:
     """Collects packets in any order and yields exactly one `BufferedTick` per tick, in order, at its time."""
 
-    _GROW_SOON, _GROW, _SHRINK, _SHRINK_SOON = 0.04, 0.02, 0.005, 0.01
-    _SKIP_ABOVE = 0.100
+    _GROW_SOON, _GROW, _SHRINK, _SHRINK_SOON = 0.04, 0.02, 0.0075, 0.02
+    _SKIP_ABOVE = 0.080
     _SKIP_EVERY = 5
     _EARLY = 0.5
     """A tick so much faster than the fastest of the window is off the timeline, as is one past `max_depth`."""
-    _OUTLIERS = 3
+    _OUTLIERS = 5
     """Ticks that may be late before there are enough for the quantile: one hiccup at the start sets no delay."""
     _HOLES = 16
     _MAX_STORED = 128
@@ -241,7 +241,7 @@ class JitterBuffer:
     def _target(self) -> float:
         """The offset to aim at: a high quantile of the delays, within the bounds of depth."""
         n = len(self._sorted)
-        outliers = max(int((1 - self.config.quantile) * n), self._OUTLIERS if n >= 12 else 0)
+        outliers = max(int((1 - self.config.quantile) * n + 1e-9), min(self._OUTLIERS, n // 6))
         high = self._sorted[n - 1 - outliers]
         fastest = self._sorted[0]
         wanted = max(high + self.config.margin, fastest + self.config.min_depth)
