@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--no-hints", action="store_true", help="leave out the openings of mouth and eyes, and the gaze")
     p.add_argument("--profile", choices=("full", "lean"), default="full", help="lean: coarser colour, fewer bits")
     p.add_argument("--quality", type=int, default=None, metavar="Q", help="quantiser step of the 8x8 frames")
-    repeats = "faces of earlier ticks repeated in a packet, 0 to 3 (default: one for every 40 ms of it)"
+    repeats = "faces of earlier ticks repeated in a packet, 0 to 3 (default: its own number of ticks, on a lossy link)"
     p.add_argument("--redundancy", type=int, choices=range(4), default=None, metavar="N", help=repeats)
     crops = "auto follows the face; full and centre take the middle square, centre without hints"
     p.add_argument("--crop", choices=("auto", "full", "centre"), default="auto", help=crops)
@@ -82,9 +82,10 @@ def open_source(name: str, loop: bool, seconds: float | None) -> Source:
     if name == "demo":
         try:
             from .demo_source import DemoSource
+
+            return DemoSource(seconds)
         except ImportError as e:
             raise UserError(f"the demo needs scikit-image ({e}): pip install 'pinhole-call[sender]'") from e
-        return DemoSource(seconds)
     return FileSource(name, loop)
 
 
@@ -140,11 +141,10 @@ async def send(args: argparse.Namespace) -> int:
     source = await asyncio.to_thread(open_source, args.source, args.loop, args.seconds)
     tracker = await asyncio.to_thread(FaceTracker, args.crop)
     pipeline = Pipeline(source, tracker, face, args.audio_kbps)
-    redundant = args.packet_ms // 40 if args.redundancy is None else args.redundancy
     name = "camera" if source.live else Path(args.source).name
     config = SessionConfig(
         hello=Hello(args.fps, args.profile, hints, args.packet_ms, _printable(name)),
-        redundant=redundant,
+        redundant=args.redundancy,
         seconds=args.seconds,
     )
     place = Place(args.signaling, args.room, args.token or os.environ.get("PINHOLE_TOKEN") or None, args.direction)
@@ -156,7 +156,8 @@ async def send(args: argparse.Namespace) -> int:
     caught = _catch_signals(session)
     settings: dict[str, Any] = {
         "source": name, "fps": args.fps, "profile": args.profile, "quality": face.quality, "hints": hints,
-        "audio_kbps": args.audio_kbps, "packet_ms": args.packet_ms, "redundancy": redundant, "crop": args.crop,
+        "audio_kbps": args.audio_kbps, "packet_ms": args.packet_ms, "crop": args.crop,
+        "redundancy": "adaptive" if args.redundancy is None else args.redundancy,
     }  # fmt: skip
     try:
         await session.run()

@@ -10,18 +10,53 @@ CLOCK_EVERY = 16
 CLOCK_SLACK_MS = 2.0
 
 
+class AdaptiveRedundancy:
+    """Redundant faces only on a link that loses packets: on a clean one they would cost a tenth of the wire's bytes.
+
+    most: how many where they are wanted. They are sent until the receiver has reported no loss for CLEAN_SECONDS, again
+    from its first report of loss on, and whenever it has not reported for SILENT_SECONDS. Time is an argument.
+    """
+
+    CLEAN_SECONDS = 15.0
+    START_SECONDS = 3.0
+    """So long without loss is enough at the start of a connection."""
+    SILENT_SECONDS = 5.0
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._clean_from: float | None = None
+        self._last_report = float("-inf")
+
+    def restart(self) -> None:
+        """Another connection: what is known of the link counts no more."""
+        self._clean_from = None
+
+    def reported(self, now: float, loss_percent: float) -> None:
+        """The receiver has told which share of the ticks was lost lately."""
+        self._last_report = now
+        if not loss_percent <= 0:
+            self._clean_from = now + self.CLEAN_SECONDS
+        elif self._clean_from is None:
+            self._clean_from = now + self.START_SECONDS
+
+    def at(self, now: float) -> int:
+        """How many redundant faces a packet carries now."""
+        known = self._clean_from is not None and now >= self._clean_from
+        return 0 if known and now - self._last_report < self.SILENT_SECONDS else self._most
+
+
 class TickPacker:
     """Packs ticks, in order, one or two to a packet.
 
-    redundant: faces of the ticks before the packet that are repeated in it, 0..3. A tick that was never added (the
-    machine stalled) ends the row of redundant faces and is not waited for.
+    redundant: faces of the ticks before the packet that are repeated in it, 0..3; may change. A tick that was never
+    added (the machine stalled) ends the row of redundant faces and is not waited for.
     """
 
     def __init__(self, ticks_per_packet: int = 1, redundant: int = 1) -> None:
         if ticks_per_packet not in (1, 2) or not 0 <= redundant <= MAX_REDUNDANT:
             raise ValueError(f"1 or 2 ticks in a packet and 0 to {MAX_REDUNDANT} redundant faces")
         self._size = ticks_per_packet
-        self._redundant = redundant
+        self.redundant = redundant
         self._waiting: list[tuple[int, bytes, bytes, float]] = []
         self._before: dict[int, bytes] = {}
         self._since_clock = CLOCK_EVERY
@@ -51,7 +86,7 @@ class TickPacker:
     def _pack(self) -> tuple[TickPacket, int]:
         first = self._waiting[0][0]
         redundant: list[bytes] = []
-        while len(redundant) < self._redundant and first - 1 - len(redundant) in self._before:
+        while len(redundant) < self.redundant and first - 1 - len(redundant) in self._before:
             redundant.insert(0, self._before[first - 1 - len(redundant)])
         captured = self._waiting[0][3]
         base = captured - first * TICK_MS

@@ -17,7 +17,7 @@ from codec_models.errors import UserError
 from signaling.call import CallEvents, ReceivedPacket
 from signaling.control import Bye, ControlMessage, Hello, NeedStill, Refresh, Statistics, Still
 
-from .packer import TickPacker
+from .packer import AdaptiveRedundancy, TickPacker
 from .pipeline import EncodedTick, Pipeline
 from .report import LiveLine, SenderReport, Wire
 from .still_policy import StillPolicy
@@ -47,17 +47,18 @@ class Call(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
-    """hello: what the stream is like. redundant: faces repeated in each packet. seconds: end so long after the first
-    tick, None: at the source's end. linger: seconds between the last tick and leaving, for it to be played.
+    """hello: what the stream is like. redundant: faces repeated in each packet; None: as many as the packet has ticks,
+    while the link loses packets. seconds: end so long after the first tick; None: at the source's end.
+    linger: seconds between the last tick and leaving, for it to be played.
     late_ticks: from so many ticks behind the wall clock on, ticks are skipped.
     """
 
     hello: Hello
-    redundant: int = 1
+    redundant: int | None = None
     seconds: float | None = None
     linger: float = 0.3
     max_still_bytes: int = 6000
-    late_ticks: int = 3
+    late_ticks: int = 5
 
 
 class Printer(Protocol):
@@ -85,7 +86,9 @@ class SenderSession:
         self._live = live
         self._printer = printer
         self._call = make_call(self)
-        self._packer = TickPacker(config.hello.packet_ms // TICK_MS, config.redundant)
+        ticks = config.hello.packet_ms // TICK_MS
+        self._adaptive = AdaptiveRedundancy(ticks) if config.redundant is None else None
+        self._packer = TickPacker(ticks, ticks if config.redundant is None else config.redundant)
         self._policy = StillPolicy()
         self._stills: dict[int, bytes] = {}
         self._outbox: list[tuple[float, int]] = []  # when a still is due, and its number
@@ -170,6 +173,8 @@ class SenderSession:
         now = time.monotonic()
         captured = time.time() - (now - start - tick * _TICK)
         self.report.tick(now, encoded.face, encoded.opus, encoded.pictured)
+        if self._adaptive is not None:
+            self._packer.redundant = self._adaptive.at(now)
         for packet, first in self._packer.add(tick, encoded.face, encoded.opus, captured * 1000):
             self._send(packet, first)
         if encoded.view is not None and encoded.still is not None:
@@ -211,6 +216,8 @@ class SenderSession:
         """A receiver is there: tell it what comes, and what its predecessor already had."""
         self._call.send_control(self._config.hello)
         self._packer.resend_clock()
+        if self._adaptive is not None:
+            self._adaptive.restart()
         if self._first_connection.is_set():
             self._printer.say("the receiver is back")
             self._pipeline.refresh()
@@ -241,6 +248,9 @@ class SenderSession:
                     self._policy.request()
             case Statistics(values):
                 self._told = values
+                loss = values.get("loss_percent")
+                if self._adaptive is not None and isinstance(loss, int | float):
+                    self._adaptive.reported(now, loss)
             case Bye():
                 self._printer.say("the receiver has left")
 

@@ -26,7 +26,10 @@ from codec_models.errors import UserError
 MAX_SIDE = 8192
 """Pictures with a longer side are refused."""
 _AHEAD_S = 10.0
+_AHEAD_BYTES = 200_000_000
 """How much of one stream is kept while the other one is looked for: bounds the memory of badly interleaved files."""
+_LARGE = 1920
+"""Pictures with a longer side are shrunk to it: the crop is 256x256 in the end."""
 _TICK_S = TICK_MS / 1000
 
 
@@ -113,6 +116,7 @@ class _Reader:
         self._resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
         self._start = 0.0
         self._frame_s = _TICK_S
+        self._most_pictures = 1000
         self._last_time = -1.0
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint8] | None, NDArray[np.int16]]]:
@@ -188,7 +192,9 @@ class _Reader:
             return
         self._last_time = time
         self._pictures.append((time, frame))
-        if len(self._pictures) > _AHEAD_S / self._frame_s + 2:
+        size = _AHEAD_BYTES / (1.5 * frame.width * frame.height)
+        self._most_pictures = max(8, int(min(size, _AHEAD_S / self._frame_s)))
+        if len(self._pictures) > self._most_pictures:
             self._pictures.popleft()
 
     def _keep_voice(self, frame: AudioFrame | None) -> None:
@@ -219,11 +225,11 @@ class _Reader:
     def _ready(self, time: float, has_voice: bool) -> bool:
         """True when the tick at `time` can be cut: a picture at or after it, and its 40 ms of voice.
 
-        A stream that lags by more than _AHEAD_S behind the other one is not waited for.
+        A stream that lags too far behind the other one is not waited for.
         """
         picture = bool(self._pictures) and self._pictures[-1][0] >= time
         voice = not has_voice or self._voice_end() >= time + _TICK_S
-        if picture and voice:
+        if picture and (voice or len(self._pictures) >= self._most_pictures):
             return True
         newest = max(self._pictures[-1][0] if self._pictures else 0.0, self._voice_end())
         return newest > time + _AHEAD_S
@@ -251,4 +257,10 @@ class _Reader:
 
 
 def _rgb(frame: VideoFrame) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    """The picture upright, (H, W, 3), at most 1920 pixels long."""
+    shrink = min(1.0, _LARGE / max(frame.width, frame.height))
+    size = max(2, round(frame.width * shrink)), max(2, round(frame.height * shrink))
+    picture = frame.reformat(*size, format="rgb24").to_ndarray()
+    # phones store the picture lying and the angle beside it, in degrees counterclockwise
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(picture, turns), np.uint8)

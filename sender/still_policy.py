@@ -32,7 +32,8 @@ assert not set(LIPS) & {POINTS[k] for k in _RIGID}
 @dataclass(frozen=True, slots=True)
 class StillConfig:
     """first_wait: seconds after which the first still goes out however bad it is. gap: least seconds between two
-    stills that nobody asked for, per_minute: most of them in any minute. hold: seconds that a drift must last.
+    stills that nobody asked for, per_minute: most of them in any minute; request_gap: least seconds before one that was
+    asked for, of which twice as many may go. hold: seconds that a drift must last.
     pose, shift, scale, light: limits of the drift. eyes: least opening of the eyes and mouth: widest opening of the
     lips in a good still, in eye distances; sharp: least share of the sharpest picture seen so far.
     """
@@ -40,6 +41,7 @@ class StillConfig:
     first_wait: float = 0.6
     gap: float = 8.0
     per_minute: int = 4
+    request_gap: float = 1.0
     hold: float = 0.4
     pose: float = 0.10
     shift: float = 0.16
@@ -115,15 +117,14 @@ class StillPolicy:
             self._drifting_since = None
         elif self._drifting_since is None:
             self._drifting_since = now
-        if self._wanted and (good or now - self._times[-1] >= config.first_wait):
-            # asked for: what was sent may not have arrived, so the same picture may go again, once a second at most
-            if now - self._times[-1] < config.first_wait:
-                return None
-            return self._send(now, view, nearest if drifts[nearest] <= 1 else None)
+        recent = [t for t in self._times if now - t < 60]
+        if self._wanted:
+            # what was sent may not have arrived, so the same picture may go again
+            soon = now - self._times[-1] < config.request_gap or len(recent) >= 2 * config.per_minute
+            return None if soon else self._send(now, view, nearest if drifts[nearest] <= 1 else None)
         if self._drifting_since is None or not good:
             return None
         held = now - self._drifting_since >= config.hold
-        recent = [t for t in self._times if now - t < 60]
         waited = now - self._times[-1] >= (config.first_wait if self._poor else config.gap)
         if held and waited and len(recent) < config.per_minute:
             return self._send(now, view, self.best if self._poor else None)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from codec_models.bitstream.packet import TickPacket, pack, unpack
-from sender.packer import TickPacker
+from sender.packer import AdaptiveRedundancy, TickPacker
 
 pytestmark = pytest.mark.unit
 
@@ -73,3 +73,32 @@ def test_the_clock_comes_when_it_moves_and_when_asked() -> None:
 def test_out_of_range(size: int, redundant: int) -> None:
     with pytest.raises(ValueError):
         TickPacker(size, redundant)
+
+
+def test_redundancy_may_change() -> None:
+    packer = TickPacker(1, 1)
+    feed(packer, [0, 1])
+    packer.redundant = 0
+    assert feed(packer, [2])[0][0].redundant == ()
+    packer.redundant = 2
+    assert feed(packer, [3])[0][0].redundant == (b"f1", b"f2")
+
+
+def test_redundancy_follows_the_loss() -> None:
+    adaptive = AdaptiveRedundancy(2)
+    assert adaptive.at(0) == 2  # nothing known yet
+    for second in range(1, 10):
+        adaptive.reported(second, 0.0)
+    assert adaptive.at(3.5) == 2 and adaptive.at(9.5) == 0
+    adaptive.reported(10, 4.0)
+    assert adaptive.at(10) == 2
+    for second in range(11, 40):
+        adaptive.reported(second, 0.0)
+        assert adaptive.at(second) == (2 if second < 25 else 0)
+    assert adaptive.at(46) == 2  # the receiver has fallen silent
+    adaptive.reported(47, 0.0)
+    assert adaptive.at(47) == 0
+    adaptive.restart()
+    assert adaptive.at(47) == 2
+    adaptive.reported(48, float("nan"))
+    assert adaptive.at(60) == 2

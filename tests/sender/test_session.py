@@ -162,7 +162,7 @@ def test_requests_are_answered_without_flooding() -> None:
                 run.call.events.control(Refresh())
 
         when(lambda: run.call.of(Still), ask)  # these have crossed the still on its way
-        when(lambda: run.call.of(Still), lambda: after(0.7, ask))
+        when(lambda: run.call.of(Still), lambda: after(1.1, ask))
         when(lambda: len(run.call.of(Still)) == 2, lambda: after(0.2, run.session.stop))
 
     run = Run(FakeSource(None), setup=setup)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -108,3 +109,30 @@ def test_a_damaged_middle_is_stepped_over(tmp_path: Path) -> None:
     assert ticks[-1].picture is not None
     voice = np.concatenate([t.voice for t in ticks[-15:-3]])
     assert np.abs(voice).max() > 4000  # the sound after the damage is there
+
+
+def test_pictures_of_a_phone_stand_upright(tmp_path: Path) -> None:
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    film, lying = tmp_path / "a.mp4", tmp_path / "lying.mp4"
+    picture = np.zeros((64, 128, 3), np.uint8)
+    picture[:32, :32] = 255  # top left
+    with av.open(str(film), "w") as out:
+        stream = out.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode(None))
+    options = ["-loglevel", "error", "-display_rotation", "90", "-i", str(film), "-c", "copy", str(lying)]
+    subprocess.run([ffmpeg, *options], check=True)
+    (tick,) = FileSource(lying, on_warning=lambda _: None)
+    assert tick.picture is not None and tick.picture.shape == (128, 64, 3)
+    assert tick.picture[96:, :32].mean() > 200 > 50 > tick.picture[:32, :32].mean()  # turned counterclockwise
+
+
+def test_large_pictures_are_shrunk(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mp4"), "w") as out:
+        stream = out.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 2560, 1280, "yuv420p"
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((1280, 2560, 3), np.uint8), format="rgb24")))
+        out.mux(stream.encode(None))
+    (tick,) = FileSource(tmp_path / "a.mp4", on_warning=lambda _: None)
+    assert tick.picture is not None and tick.picture.shape == (960, 1920, 3)

@@ -97,10 +97,10 @@ def test_a_request_is_answered_once_with_a_good_picture() -> None:
 def test_requests_in_a_row_do_not_flood() -> None:
     policy = StillPolicy()
     sent = 0
-    for k in range(250):
+    for k in range(1500):
         policy.request()
         sent += policy.decide(k * TICK, view()) is not None
-    assert sent <= 18
+    assert 2 <= sent <= 8
 
 
 def test_drift_measures() -> None:
