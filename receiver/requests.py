@@ -6,10 +6,13 @@ from signaling.control import ControlMessage, NeedStill, Refresh
 
 
 class Requests:
-    """Decides when to send `Refresh` (at most two a second) and `NeedStill` (at once after a corrupt one, else when
-    none has come 1 s after the connection; then at growing intervals up to 10 s)."""
+    """Decides when to send what.
 
-    _REFRESH_EVERY = 0.5
+    Refresh: at once, then every 0.3 s while it is needed. NeedStill: at once after a corrupt one, otherwise when none
+    has come 1 s after the connection, then at growing intervals up to 10 s.
+    """
+
+    _REFRESH_EVERY = 0.3
     _STILL_AFTER, _STILL_SOON, _STILL_MOST = 1.0, 0.5, 10.0
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from codec_models.bitstream.still import IdentityStill, decode_still
 from codec_models.errors import UserError
 from codec_models.reconstruction import Reconstructor
 from signaling.call import Place, ReceivedPacket, ReceivingCall
-from signaling.control import Bye, ControlMessage, Hello, Statistics, Still
+from signaling.control import Bye, ControlMessage, Hello, Refresh, Statistics, Still
 
 from .display import Window
 from .lossylink import simulated
@@ -229,6 +229,8 @@ class Session:
         self._catching_up = False
         for tick in self._playout.step(max(now, due or 0.0)):
             self._hand_over(tick)
+        if self._playout.needs_refresh:
+            self._ask(now)
         self._arm()
 
     def _hand_over(self, tick: PlayedTick) -> None:
@@ -259,7 +261,8 @@ class Session:
 
     def _ask(self, now: float) -> None:
         for request in self._requests.due(now, self._live and self._playout.needs_refresh):
-            if self._call is not None and self._call.send_control(request):
+            sent = self._call is not None and self._call.send_control(request)
+            if sent and isinstance(request, Refresh):
                 self._playout.refresh_sent()
 
     # Figures.
