@@ -31,8 +31,8 @@ class CropConfig:
     a face crop already (full_small for one of at most 256 pixels, which cropping would only blur).
     """
 
-    face: float = 0.55
-    middle: float = 0.545
+    face: float = 0.53
+    middle: float = 0.57
     loose: float = 0.11
     loose_size: float = 1.22
     settled: float = 0.015

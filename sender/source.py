@@ -262,5 +262,5 @@ def _rgb(frame: VideoFrame) -> NDArray[np.uint8]:
     size = max(2, round(frame.width * shrink)), max(2, round(frame.height * shrink))
     picture = frame.reformat(*size, format="rgb24").to_ndarray()
     # phones store the picture lying and the angle beside it, in degrees counterclockwise
-    turns = round(frame.rotation / 90) % 4
+    turns = round(getattr(frame, "rotation", 0) / 90) % 4
     return np.ascontiguousarray(np.rot90(picture, turns), np.uint8)
