@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from codec_models.bitstream.face import FaceConfig, FaceEncoder
 from codec_models.bitstream.packet import TickPacket, pack
 from receiver.playout import PlayedTick, Playout
+from receiver.requests import Requests
 
 pytestmark = pytest.mark.unit
 
@@ -103,15 +104,14 @@ def test_a_lost_tick_is_concealed_and_its_face_comes_with_the_next() -> None:
 def test_bursts_beyond_redundancy_recover_within_half_a_second() -> None:
     lost = {20, 21, 22, 60, 61, 62, 63, 64, 65}
     sender, bad = Sender(), []
-    playout, asked = Playout(WALL), False
+    playout, requests = Playout(WALL), Requests()
     for tick in range(120):
         now = sender.arrival(tick)
         while playout.due is not None and playout.due <= now:
             for p in playout.step(playout.due):
                 if p.index not in lost and (p.face.picture is None or not close(p.face.picture, picture(p.index))):
                     bad.append(p.index)
-        if playout.needs_refresh and not asked:
-            asked = True
+        if requests.due(now, playout.needs_refresh):
             sender.encoder.refresh()
         payload = sender.payload(tick)
         if tick not in lost:
