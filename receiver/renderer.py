@@ -41,8 +41,8 @@ class PictureSink(Protocol):
 class Renderer:
     """submit() never blocks. Voice does not pass through here, so a slow reconstruction cannot disturb it."""
 
-    _MAX_BEHIND = 2
-    """Ticks that may wait; more, and the older ones are skipped."""
+    _CATCH_UP = 0.04
+    """Seconds of drawing that may wait; more, and the older ticks are skipped (two may wait in any case)."""
 
     def __init__(
         self,
@@ -61,6 +61,7 @@ class Renderer:
         self._stopping = False
         self._stream: int | None = None
         self._last: NDArray[np.uint8] | None = None
+        self._cost = 0.02
         self._thread = threading.Thread(target=self._run, name="reconstruction", daemon=True)
 
     def start(self) -> None:
@@ -106,7 +107,7 @@ class Renderer:
             return None
         tick, voice_at = self._ticks.popleft()
         captured = tick.captured if tick.face.picture is not None else None
-        while len(self._ticks) >= self._MAX_BEHIND:
+        while len(self._ticks) >= max(2, self._CATCH_UP / self._cost):
             self._shown.skipped += 1
             before, (tick, voice_at) = tick, self._ticks.popleft()
             if tick.face.picture is not None or tick.stream != before.stream:
@@ -122,7 +123,9 @@ class Renderer:
         if restart:
             self._stream = tick.stream
             self._guard("a restart", self.reconstructor.reset)
+        began = time.monotonic()
         picture = self._guard("a tick", lambda: self.reconstructor.tick(tick.face, tick.voice if tick.heard else None))
+        self._cost += 0.2 * (max(time.monotonic() - began, 0.001) - self._cost)
         if picture is None:
             picture = self._last
         if picture is None:

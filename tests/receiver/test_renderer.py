@@ -44,6 +44,7 @@ class Slow(StillColour):
 
     def tick(self, face: FaceTick, voice: NDArray[np.int16] | None) -> NDArray[np.uint8]:
         self.gate.acquire()
+        time.sleep(0.02)
         self.faces.append(face)
         return super().tick(face, voice)
 
@@ -87,6 +88,17 @@ def test_a_slow_reconstruction_skips_to_the_newest_and_keeps_the_picture_of_skip
     assert shown.skipped == 9
     kept = slow.faces[1].picture
     assert kept is not None and kept[0, 0, 0] == 5
+
+
+def test_a_quick_reconstruction_draws_a_whole_burst() -> None:
+    screen, shown = Screen(), Shown()
+    renderer = Renderer(StillColour(), [screen], shown)
+    renderer._cost = 0.002
+    for k in range(8):
+        renderer.submit(tick(k), None)
+    renderer.start()
+    renderer.stop(5)
+    assert [s.index for s in screen.seen] == list(range(8)) and shown.skipped == 0
 
 
 def test_submitting_to_a_stuck_reconstruction_stays_bounded() -> None:
