@@ -195,3 +195,7 @@ def main() -> int:
 def command() -> None:
     """Entry point of the `sender` command."""
     run_command(main)
+
+
+if __name__ == "__main__":
+    command()

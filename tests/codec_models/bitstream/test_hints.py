@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from dataclasses import astuple
+
+import numpy as np
+import pytest
+
+from codec_models.bitstream.errors import BitstreamError
+from codec_models.bitstream.hints import LIMITS, STEPS, Hints, HintState
+from codec_models.bitstream.prior import face_prior
+from codec_models.bitstream.rangecoder import RangeDecoder, RangeEncoder
+
+pytestmark = pytest.mark.unit
+
+
+def talking(n: int) -> list[Hints]:
+    """A mouth that talks, eyes that blink, a gaze that wanders."""
+    rng = np.random.default_rng(0)
+    return [
+        Hints(
+            mouth_open=0.12 + 0.1 * float(np.sin(t / 2)),
+            mouth_width=0.55 + 0.03 * float(np.cos(t / 3)),
+            eye_left=0.02 if t % 60 < 4 else 0.13,
+            eye_right=0.02 if t % 60 < 4 else 0.13,
+            gaze_x=0.1 * float(np.sin(t / 30)) + float(rng.normal(0, 0.01)),
+            gaze_y=0.02,
+        )
+        for t in range(n)
+    ]
+
+
+def test_hints_come_back_within_their_dead_zone_at_a_few_bits() -> None:
+    encoder, decoder = HintState(face_prior()), HintState(face_prior())
+    size = 0
+    for hints in talking(300):
+        coder = RangeEncoder()
+        encoder.encode(hints, coder)
+        data = coder.finish()
+        size += len(data)
+        decoder.decode(RangeDecoder(data))
+        for got, sent, step in zip(astuple(decoder.hints()), astuple(hints), STEPS, strict=True):
+            assert abs(got - sent) <= 0.66 * step
+    assert size * 8 / 300 < 24
+
+
+def test_values_beyond_their_limits_are_clipped_and_nan_is_not_fatal() -> None:
+    encoder, decoder = HintState(face_prior()), HintState(face_prior())
+    for hints in (Hints(*[1e6] * 6), Hints(*[-1e6] * 6), Hints(*[float("nan")] * 6)):
+        coder = RangeEncoder()
+        encoder.encode(hints, coder)
+        decoder.decode(RangeDecoder(coder.finish()))
+        assert decoder.hints() == encoder.hints()
+        for got, step, (low, high) in zip(astuple(decoder.hints()), STEPS, LIMITS, strict=True):
+            assert low - 1e-9 <= got / step <= high + 1e-9
+
+
+def test_garbage_raises_one_error_or_gives_hints_in_range() -> None:
+    rng = np.random.default_rng(3)
+    state = HintState(face_prior())
+    for _ in range(2000):
+        try:
+            state.decode(RangeDecoder(rng.bytes(int(rng.integers(0, 12)))))
+        except BitstreamError:
+            state.refresh()
+        for got, step, (low, high) in zip(astuple(state.hints()), STEPS, LIMITS, strict=True):
+            assert low - 1e-9 <= got / step <= high + 1e-9

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from codec_models.landmarks import POINTS, hints_of
+
+pytestmark = pytest.mark.unit
+
+
+def face(**moved: tuple[float, float]) -> np.ndarray:
+    """Landmarks of a plain face; keyword pNNN moves a mesh point."""
+    at = {33: (0.3, 0.4), 133: (0.42, 0.4), 362: (0.58, 0.4), 263: (0.7, 0.4), 468: (0.36, 0.4), 473: (0.64, 0.4)}
+    at |= {160: (0.34, 0.38), 158: (0.38, 0.38), 144: (0.34, 0.42), 153: (0.38, 0.42)}
+    at |= {385: (0.62, 0.38), 387: (0.66, 0.38), 380: (0.62, 0.42), 373: (0.66, 0.42)}
+    at |= {13: (0.5, 0.68), 14: (0.5, 0.72), 78: (0.42, 0.7), 308: (0.58, 0.7)}
+    at |= {int(k[1:]): v for k, v in moved.items()}
+    return np.array([at.get(m, (0.5, 0.5)) for m in POINTS], np.float32)
+
+
+def test_values_of_a_plain_face() -> None:
+    h = hints_of(face())
+    assert h.mouth_open == pytest.approx(0.1, abs=1e-4)
+    assert h.mouth_width == pytest.approx(0.4, abs=1e-4)
+    assert h.eye_left == pytest.approx(0.1, abs=1e-4) and h.eye_right == pytest.approx(0.1, abs=1e-4)
+    assert (h.gaze_x, h.gaze_y) == pytest.approx((0, 0), abs=1e-4)
+
+
+def test_scale_and_rotation_change_nothing_but_each_movement_does() -> None:
+    plain = hints_of(face())
+    turn = np.array([[0.8, -0.6], [0.6, 0.8]], np.float32) * 0.5
+    turned = hints_of((face() @ turn.T).astype(np.float32))
+    for name in ("mouth_open", "mouth_width", "eye_left", "eye_right", "gaze_x", "gaze_y"):
+        assert getattr(turned, name) == pytest.approx(getattr(plain, name), abs=1e-4)
+    assert hints_of(face(p14=(0.5, 0.8))).mouth_open > 0.25
+    assert hints_of(face(p468=(0.38, 0.4), p473=(0.66, 0.4))).gaze_x > 0.1
+    assert hints_of(face(p468=(0.36, 0.41), p473=(0.64, 0.41))).gaze_y > 0.05
+
+
+def test_a_degenerate_face_gives_numbers() -> None:
+    assert np.isfinite(hints_of(np.zeros((110, 2), np.float32)).mouth_open)
+
+
+def test_every_landmark_is_one_mesh_point() -> None:
+    assert len(POINTS) == len(set(POINTS)) == 110 and max(POINTS) < 478

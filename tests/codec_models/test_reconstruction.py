@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from codec_models.bitstream.face import FaceTick, area_8x8
+from codec_models.bitstream.still import IdentityStill
+from codec_models.reconstruction import StillColour
+
+pytestmark = pytest.mark.unit
+
+
+def still() -> IdentityStill:
+    rng = np.random.default_rng(0)
+    low = rng.integers(60, 190, (16, 16, 3)).astype(np.uint8)
+    return IdentityStill(np.kron(low, np.ones((16, 16, 1), np.uint8)), None)
+
+
+def test_before_the_still_the_8x8_frame_is_shown() -> None:
+    frame = np.full((8, 8, 3), (200, 100, 50), np.uint8)
+    picture = StillColour().tick(FaceTick(frame, None), None)
+    assert picture.shape == (256, 256, 3) and picture.dtype == np.uint8
+    assert np.abs(picture.astype(int) - (200, 100, 50)).max() <= 1
+
+
+def test_the_still_itself_when_the_frame_agrees() -> None:
+    s, predictor = still(), StillColour()
+    predictor.set_identity(s)
+    assert np.array_equal(predictor.tick(FaceTick(None, None), None), s.picture)
+    picture = predictor.tick(FaceTick(area_8x8(s.picture), None), None)
+    assert np.abs(picture.astype(int) - s.picture).max() <= 1
+
+
+def test_light_is_followed_and_held_through_a_lost_tick() -> None:
+    s, predictor = still(), StillColour()
+    predictor.set_identity(s)
+    low = area_8x8(s.picture)
+    darker = (low * 0.8).astype(np.uint8)
+    picture = predictor.tick(FaceTick(darker, None), None)
+    assert np.abs(area_8x8(picture).astype(int) - darker).mean() < 3
+    assert np.array_equal(predictor.tick(FaceTick(None, None, False), None), picture)
+    predictor.reset()
+    assert np.array_equal(predictor.tick(FaceTick(None, None), None), s.picture)
