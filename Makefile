@@ -1,0 +1,42 @@
+# One virtual environment, made on first use; a second run finds it up to date.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: setup demo test bench lint clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "error: cannot make a virtual environment: install Python's venv module (Debian: apt install python3-venv)"; exit 1; }
+	@echo "installing into $(VENV) (once; about a minute)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[sender,receiver,benchmarks,dev]"
+# Without its declared dependencies: it asks for numpy<2 and jax and needs neither for the face mesh.
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps mediapipe==0.10.21 || \
+	  echo "warning: no mediapipe for this Python or machine: the sender will crop the centre square and send no hints"
+	@touch $(STAMP)
+
+demo: setup
+	@$(BIN)/python -m benchmarks.demo $(ARGS)
+
+test: setup
+	@$(BIN)/python -m pytest $(ARGS)
+
+bench: setup
+	@mkdir -p out
+	$(BIN)/python -m benchmarks.bitstream $(CLIPS) --json out/bitstream.json
+	$(BIN)/python -m benchmarks.bpp $(CLIPS) --json out/bpp.json --plot out/bpp.png
+	$(BIN)/python -m benchmarks.call $(firstword $(CLIPS) demo) --seconds 60 --json out/call.json
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) out
