@@ -215,4 +215,5 @@ class Playout:
             self.corrupt += 1
             return _NOTHING
         self.traffic.frames += face.picture is not None
+        self.traffic.hint_bits += face.hint_bits
         return face

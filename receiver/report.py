@@ -49,6 +49,7 @@ class Traffic:
     """Bytes by purpose. frames: face frames decoded; face_bytes: theirs with the hints, each tick counted once."""
 
     face_bytes: int = 0
+    hint_bits: float = 0.0
     frames: int = 0
     opus_bytes: int = 0
     identity_bytes: int = 0
@@ -125,6 +126,7 @@ def summary(
         "face_bits_per_frame": round(bits, 2),
         "face_kbps": round(face, 4),
         "face_bpp": round(face_bpp(face), 7),
+        "hint_kbps": round(kbps(traffic.hint_bits / 8, seconds), 4),
         "identity_bytes": traffic.identity_bytes,
         "identities": traffic.identities,
         "audio_kbps": round(kbps(traffic.opus_bytes, seconds), 4),

@@ -278,7 +278,8 @@ class Session:
             self.terminal.live(live_line(figures), now)
             wanted = ("fps", "latency_ms", "lost", "concealed", "loss_percent")
             told = {k: round(v, 1) for k, v in figures.items() if k in wanted and v is not None}
-            self._call.send_control(Statistics(told))
+            if self._requests.statistics_due(now, figures["loss_percent"] or 0.0):
+                self._call.send_control(Statistics(told))
 
     def _take_snapshot(self, now: float) -> None:
         traffic, counters = self._playout.traffic, self._playout.counters

@@ -32,6 +32,7 @@ class EncodedTick:
     pictured: bool
     view: View | None
     still: IdentityStill | None
+    hint_bits: float = 0.0
 
 
 class Pipeline:
@@ -75,7 +76,7 @@ class Pipeline:
             face = b""
             self._refresh = True
         opus = self._voice.encode(tick.voice)
-        return EncodedTick(tick.index, face, opus, small is not None and face != b"", view, still)
+        return EncodedTick(tick.index, face, opus, small is not None and face != b"", view, still, self._face.hint_bits)
 
     def skip(self, ticks: int) -> bool:
         """Drop so many ticks of the source unseen; False when it ends before."""

@@ -28,6 +28,7 @@ class SenderReport:
     packets: int = 0
     frames: int = 0
     face_bytes: int = 0
+    hint_bits: float = 0.0
     opus_bytes: int = 0
     identity_bytes: int = 0
     identities: int = 0
@@ -35,13 +36,14 @@ class SenderReport:
     first: float | None = None
     last: float = 0.0
 
-    def tick(self, now: float, face: bytes, opus: bytes, pictured: bool) -> None:
+    def tick(self, now: float, face: bytes, opus: bytes, pictured: bool, hint_bits: float = 0.0) -> None:
         """A tick was sent at `now` (seconds on a steady clock)."""
         self.first = now if self.first is None else self.first
         self.last = now
         self.ticks += 1
         self.frames += pictured
         self.face_bytes += len(face)
+        self.hint_bits += hint_bits
         self.opus_bytes += len(opus)
 
     @property
@@ -64,6 +66,7 @@ class SenderReport:
             "face_bits_per_frame": round(8 * self.face_bytes / self.frames, 2) if self.frames else 0.0,
             "face_kbps": round(face, 4),
             "face_bpp": round(face * 1000 / (TICKS_PER_SECOND * PICTURE * PICTURE), 7),
+            "hint_kbps": round(_kbps(self.hint_bits / 8, self.seconds), 4),
             "identity_bytes": self.identity_bytes,
             "identities": self.identities,
             "refreshes": self.refreshes,
@@ -122,5 +125,5 @@ def write_report(path: Path, report: dict[str, Any]) -> None:
         raise UserError(f"cannot write the report to {path} ({e.strerror}): choose another place") from e
 
 
-def _kbps(size: int, seconds: float) -> float:
+def _kbps(size: float, seconds: float) -> float:
     return size * 8 / 1000 / seconds if seconds > 0 else 0.0

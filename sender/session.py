@@ -172,7 +172,7 @@ class SenderSession:
         """Pack and send a tick, and see whether its picture is worth a still."""
         now = time.monotonic()
         captured = time.time() - (now - start - tick * _TICK)
-        self.report.tick(now, encoded.face, encoded.opus, encoded.pictured)
+        self.report.tick(now, encoded.face, encoded.opus, encoded.pictured, encoded.hint_bits)
         if self._adaptive is not None:
             self._packer.redundant = self._adaptive.at(now)
         for packet, first in self._packer.add(tick, encoded.face, encoded.opus, captured * 1000):

@@ -6,7 +6,7 @@ What aiortc does not offer and a call of 20 kb/s needs:
 - a codec of our own, `audio/pinhole` 48000/1, whose payload is a tick packet (`codec_models.bitstream.packet`);
 - packets that leave the receive path as they come: aiortc's audio jitter buffer holds four of them back and freezes
   on a loss. Ours hands each to a callback at once, without a thread, a queue or an order;
-- fewer bytes: SRTP_AES128_CM_SHA1_80 before AES-GCM (a tag of 10 bytes instead of 16), no RTP header extensions, RTCP
+- fewer bytes: SRTP_AES128_CM_SHA1_32 first (a tag of 4 bytes instead of 10 or 16), no RTP header extensions, RTCP
   every 5 s (RFC 3550, section 6.2) instead of every second, no retransmission;
 - every UDP datagram counted, at aioice's sockets;
 - loopback candidates, which aioice leaves out, so that a call on one machine needs no network;
@@ -35,10 +35,11 @@ import aiortc.rtcrtpsender
 from aiortc import RTCDataChannel, RTCPeerConnection, RTCRtpTransceiver
 from aiortc.codecs.base import Encoder
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
-from aiortc.rtcdtlstransport import SRTP_AES128_CM_SHA1_80
+from aiortc.rtcdtlstransport import SRTPProtectionProfile
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtcsctptransport import RTCSctpCapabilities
 from aiortc.rtp import RtpPacket
+from pylibsrtp import Policy
 
 from codec_models.bitstream.timing import SAMPLE_RATE
 
@@ -228,6 +229,16 @@ def install() -> None:
         logging.getLogger(name).addHandler(logging.NullHandler())
 
 
+SRTP_AES128_CM_SHA1_32 = SRTPProtectionProfile(
+    libsrtp_profile=Policy.SRTP_PROFILE_AES128_CM_SHA1_32,
+    openssl_profile=b"SRTP_AES128_CM_SHA1_32",
+    key_length=16,
+    salt_length=14,
+)
+"""RFC 5764, section 4.1.2, which aiortc leaves out. A forged packet passes with probability 2^-32 and spoils one tick;
+six bytes less in every packet are 1.2 kb/s. RTCP keeps the tag of 10 bytes."""
+
+
 def prefer_ticks(transceiver: RTCRtpTransceiver) -> None:
     """Offer and accept the tick codec and no other."""
     capabilities = aiortc.codecs.get_capabilities("audio").codecs
@@ -241,7 +252,7 @@ def prepare(pc: RTCPeerConnection, transceiver: RTCRtpTransceiver, tap: Callable
     """
     prefer_ticks(transceiver)
     dtls = transceiver.receiver.transport
-    dtls._srtp_profiles = sorted(dtls._srtp_profiles, key=lambda p: p is not SRTP_AES128_CM_SHA1_80)
+    dtls._srtp_profiles = [SRTP_AES128_CM_SHA1_32, *dtls._srtp_profiles[::-1]]
     if tap is not None:
         setattr(transceiver.receiver, "_RTCRtpReceiver__jitter_buffer", PassThrough(tap))  # noqa: B010
     _bound_sources(dtls._rtp_router)

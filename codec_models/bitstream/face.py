@@ -86,12 +86,13 @@ class FaceConfig:
 class FaceTick:
     """One decoded tick: picture (8, 8, 3) uint8 RGB or None where the tick has no picture, hints or None.
 
-    clean: False while ticks are missing and no refresh has come yet.
+    clean: False while ticks are missing and no refresh has come yet. hint_bits: what the hints cost.
     """
 
     picture: NDArray[np.uint8] | None
     hints: Hints | None
     clean: bool = True
+    hint_bits: float = 0.0
 
 
 class _Rhythm:
@@ -156,6 +157,8 @@ class FaceEncoder:
         self._stream = _Stream(prior or face_prior())
         self._refresh = True
         self._ticks = 0
+        self.hint_bits = 0.0
+        """What the hints of the last tick cost."""
 
     def encode(self, picture: NDArray[np.uint8] | None, hints: Hints | None = None) -> bytes:
         """picture (8, 8, 3) uint8 RGB or None (no face frame in this tick) -> the bytes of the tick.
@@ -168,6 +171,7 @@ class FaceEncoder:
         self._ticks += 1
         # A refresh waits for a tick with a picture, except at the very start and for a camera that is off.
         refresh = self._refresh and (picture is not None or s.intra)
+        self.hint_bits = 0.0
         if picture is None and hints is None:
             s.pictures.tick(False)
             s.hint_ticks.tick(False)
@@ -183,8 +187,10 @@ class FaceEncoder:
             self._refresh = picture is None
         coder.encode_bit(picture is not None, s.presence(s.pictures, refresh))
         coder.encode_bit(hints is not None, s.presence(s.hint_ticks, refresh))
+        before = coder.bits
         if hints is not None:
             s.hints.encode(hints, coder)
+        self.hint_bits = coder.bits - before
         if picture is not None:
             self._encode_picture(to_planes(picture), coder)
         s.pictures.tick(picture is not None)
@@ -278,15 +284,18 @@ class FaceDecoder:
         has_hints = bool(coder.decode_bit(s.presence(s.hint_ticks, refresh)))
         if not has_picture and not has_hints:
             raise BitstreamError("a tick with nothing in it")
+        before = coder.bits
         if has_hints:
             s.hints.decode(coder)
+        hint_bits = coder.bits - before
         if has_picture:
             s.commit(self._decode_symbols(coder))
         coder.finish()
         s.pictures.tick(has_picture)
         s.hint_ticks.tick(has_hints)
         self._broken = self._missed = False
-        return FaceTick(to_picture(s.before) if has_picture else None, s.hints.hints() if has_hints else None)
+        picture = to_picture(s.before) if has_picture else None
+        return FaceTick(picture, s.hints.hints() if has_hints else None, hint_bits=hint_bits)
 
     def _decode_symbols(self, coder: RangeDecoder) -> NDArray[np.int64]:
         s = self._stream

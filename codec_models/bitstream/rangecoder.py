@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
+from math import log2
 
 from .errors import BitstreamError
 
@@ -28,6 +29,11 @@ class RangeEncoder:
         self._low = 0  # of unbounded width, so that a carry needs no care: a tick is a few hundred bits
         self._range = _TOP - 1
         self._shifts = 0
+
+    @property
+    def bits(self) -> float:
+        """What the symbols so far cost."""
+        return 8 * self._shifts + 32 - log2(self._range)
 
     def encode(self, cumulative: int, frequency: int) -> None:
         r = self._range >> TOTAL_BITS
@@ -75,6 +81,11 @@ class RangeDecoder:
         self._at = 4
         self._difference = int.from_bytes(data[:4].ljust(4, b"\0"), "big")
         self._range = _TOP - 1
+
+    @property
+    def bits(self) -> float:
+        """What the symbols so far cost."""
+        return 8 * self._at - log2(self._range)
 
     def _position(self) -> tuple[int, int]:
         r = self._range >> TOTAL_BITS

@@ -39,3 +39,11 @@ def test_nothing_is_asked_of_a_sender_that_is_gone() -> None:
     requests.connected(0.0)
     requests.disconnected()
     assert not any(requests.due(float(t), False) for t in range(100))
+
+
+def test_statistics_are_rare_on_a_clean_link_and_prompt_on_a_lossy_one() -> None:
+    requests = Requests()
+    requests.connected(0.0)
+    clean = [t for t in range(60) if requests.statistics_due(float(t), 0.0)]
+    assert clean[:4] == [0, 1, 2, 3] and all(b - a == 5 for a, b in zip(clean[3:], clean[4:], strict=False))
+    assert all(requests.statistics_due(float(t), 2.0) for t in range(60, 70))

@@ -124,7 +124,7 @@ def test_offer_has_our_codec_only_and_no_extensions_after_the_check() -> None:
     async def run() -> str:
         events = PeerEvents(lambda: None, lambda reason: None, lambda packet: None, lambda message: None)
         peer = Peer("sender", events, WireCounter(), (), loopback=True)
-        assert peer._transceiver.receiver.transport._srtp_profiles[0].openssl_profile == b"SRTP_AES128_CM_SHA1_80"
+        assert peer._transceiver.receiver.transport._srtp_profiles[0].openssl_profile == b"SRTP_AES128_CM_SHA1_32"
         offer = await peer.offer()
         await peer.close()
         return offer

@@ -93,7 +93,7 @@ def test_call_from_join_to_leave(run_server: Callable[..., Any]) -> None:
         assert [p.timestamp - first.timestamp for p in received.packets] == [1920 * k for k in range(50)]
         assert [p.sequence - first.sequence for p in received.packets] == list(range(50))
         assert all(abs(p.arrival - time.monotonic()) < 10 for p in received.packets)
-        wire_bytes = sum(len(pack(t)) + 12 + 10 + 28 for t in ticks)
+        wire_bytes = sum(len(pack(t)) + 12 + 4 + 28 for t in ticks)
         assert wire_bytes < receiver.wire.received_bytes < wire_bytes + 5000
         assert sender.wire.sent_packets >= 50 and sender.wire.received_packets > 0
         assert receiver.wire.received_packets == sender.wire.sent_packets
