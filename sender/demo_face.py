@@ -136,8 +136,9 @@ class DemoFace:
         small = np.tensordot(weights, self._fields, 1)
         shift = cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
         where = self._grid - shift
-        second = np.empty(0, np.float32)  # both coordinates are in the first map
-        return np.asarray(cv2.remap(still, where, second, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+        edge = cv2.BORDER_REPLICATE
+        moved = cv2.remap(still, where, None, cv2.INTER_LINEAR, borderMode=edge)  # type: ignore[call-overload]
+        return np.asarray(moved, np.uint8)
 
 
 def _portrait() -> NDArray[np.uint8]:
