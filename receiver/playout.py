@@ -57,6 +57,7 @@ class Playout:
         self.buffer = buffer or JitterBuffer()
         self.traffic = Traffic()
         self.concealed = 0
+        self._tail = 0
         self.recovered = 0
         self.corrupt = 0
         self._wall_offset = wall_offset
@@ -88,16 +89,19 @@ class Playout:
 
     @property
     def counters(self) -> dict[str, int]:
-        """Ticks so far, by what became of them."""
+        """Ticks so far, by what became of them.
+
+        What is missing since the newest tick that came is left out: it may never have been sent.
+        """
         s = self.buffer.statistics
         return {
             "ticks_received": s.received,
-            "ticks_lost": s.lost,
+            "ticks_lost": max(0, s.lost - self._tail),
             "ticks_late": s.late,
-            "ticks_concealed": self.concealed,
+            "ticks_concealed": self.concealed - self._tail,
             "ticks_from_redundancy": self.recovered,
             "ticks_corrupt": self.corrupt,
-            "ticks_played": s.played,
+            "ticks_played": s.played - self._tail,
         }
 
     def packet(self, timestamp: int, payload: bytes, arrival: float) -> bool:
@@ -152,6 +156,7 @@ class Playout:
             self._fresh = self._streams > 1
             self._open.clear()
             self._late.clear()
+        self._tail = self._tail + 1 if entry.kind is Kind.MISSING and not entry.restart else 0
         face, taken = self._face(entry)
         if face.picture is not None:
             self._low = face.picture

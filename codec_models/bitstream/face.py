@@ -25,9 +25,9 @@ spreads the error evenly over R, G and B, and 3 and 3 1/2 times that much in the
 Loss
 ----
 Every picture leans on the one before, and so does its prior: a decoder that misses a tick can decode nothing until a
-refresh. A packet therefore repeats the tick before it (`packet.py`), so that one lost packet costs nothing; after a
-longer hole `FaceDecoder.needs_refresh` turns true, the receiver asks over the reliable channel, and the sender's next
-picture is a refresh (about 0.6 kbit): one round trip and a tick. Where nobody can ask (an archive, a one-way link)
+refresh. On a link that loses packets each packet repeats the tick before it (`packet.py`), so that one lost packet
+costs nothing; after a longer hole `FaceDecoder.needs_refresh` turns true, the receiver asks over the reliable channel,
+and the sender's next picture is a refresh (about 0.6 kbit): one round trip and a tick. Where nobody can ask (an archive, a one-way link)
 `FaceConfig.refresh_ticks` makes every so many ticks a refresh; 12 bounds any damage to half a second.
 """
 

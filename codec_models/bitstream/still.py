@@ -10,8 +10,7 @@ Format, version 1
               the value v stands for v / 2048 - 0.5 in fractions of the picture's side
     picture   to the end: a complete AVIF, WebP or JPEG file of 256x256 pixels
 
-The encoder writes AVIF, which is a third smaller than WebP at the same error; a browser that cannot write AVIF
-sends WebP or JPEG.
+The encoder writes AVIF, the smallest of the three; a browser that cannot write AVIF sends WebP or JPEG.
 """
 
 from __future__ import annotations

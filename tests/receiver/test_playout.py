@@ -101,6 +101,17 @@ def test_a_lost_tick_is_concealed_and_its_face_comes_with_the_next() -> None:
             assert p.face.picture is not None and p.face.clean and close(p.face.picture, picture(p.index))
 
 
+def test_ticks_after_the_last_one_are_not_called_lost() -> None:
+    sender = Sender()
+    playout, _ = run(sender, 100, {50, 51})
+    end = sender.arrival(100)
+    while playout.due is not None and playout.due <= end + 0.4:
+        playout.step(playout.due)
+    counters = playout.counters
+    assert counters["ticks_lost"] == counters["ticks_concealed"] == 2
+    assert counters["ticks_played"] == 100
+
+
 def test_bursts_beyond_redundancy_recover_within_half_a_second() -> None:
     lost = {20, 21, 22, 60, 61, 62, 63, 64, 65}
     sender, bad = Sender(), []
