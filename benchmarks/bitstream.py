@@ -23,7 +23,7 @@ from benchmarks.ours import FaceStream, Fps, code_faces, rate
 from benchmarks.progress import Progress
 from benchmarks.report import Row, document, mean_rows, settings, table, write_json
 from codec_models.bitstream.face import FaceConfig, Profile
-from codec_models.errors import UserError, run_command
+from codec_models.errors import CommandParser, UserError, run_command
 
 COLUMNS = {
     "codec": "codec",
@@ -90,7 +90,7 @@ def luma_psnr(reference: NDArray[np.uint8], distorted: NDArray[np.uint8]) -> flo
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Rates of the 8x8 coder alone.")
+    parser = CommandParser(description="Rates of the 8x8 coder alone.")
     parser.add_argument("clips", metavar="CLIP", nargs="*", help="media files (default: the built-in source)")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--frames", type=int, help="frames of each clip at most")

@@ -29,7 +29,7 @@ from benchmarks.published import SOURCE, published_rows
 from benchmarks.rd_plot import draw
 from benchmarks.report import Row, document, mean_rows, settings, table, write_json
 from benchmarks.side_by_side import SideBySide, blocks
-from codec_models.errors import UserError, run_command
+from codec_models.errors import CommandParser, UserError, run_command
 
 OURS = (*ours.NAMES, *ours.BASELINES)
 CODECS = (*OURS, *ANCHORS)
@@ -102,7 +102,7 @@ class Comparison:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Compare our codec with standard ones on the same frames.")
+    parser = CommandParser(description="Compare our codec with standard ones on the same frames.")
     parser.add_argument("clips", metavar="CLIP", nargs="*", help="media files (default: the built-in source)")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--plot", type=Path, help="draw the rate-distortion picture to this file")

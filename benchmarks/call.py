@@ -16,11 +16,11 @@ from pathlib import Path
 from benchmarks.loopback import CallConfig, printed, row_of, run_call
 from benchmarks.processes import prefixed, terminated_like_interrupted
 from benchmarks.report import document, settings, table, write_json
-from codec_models.errors import UserError, run_command
+from codec_models.errors import CommandParser, UserError, run_command
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure a call through three processes on this machine.")
+    parser = CommandParser(description="Measure a call through three processes on this machine.")
     parser.add_argument("clip", metavar="CLIP", help="media file, or demo for the built-in source")
     parser.add_argument("--seconds", type=_positive, default=20.0, help="length of the call (20)")
     parser.add_argument("--fps", type=int, choices=(25, 5), default=25, help="8x8 frames a second (25)")

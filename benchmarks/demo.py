@@ -18,7 +18,7 @@ from typing import TextIO
 from benchmarks.loopback import CallConfig, printed, row_of, run_call
 from benchmarks.processes import prefixed, terminated_like_interrupted
 from benchmarks.report import document, settings, table, write_json
-from codec_models.errors import UserError, run_command
+from codec_models.errors import CommandParser, UserError, run_command
 
 _LIVE = re.compile(r"\bfps\b.*\bkb/s\b")
 _HIDDEN = re.compile(r"--token|report /|connection lost|the receiver has left")
@@ -65,7 +65,7 @@ class Terminal:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="A call through 8x8 on this machine, shown, recorded and measured.")
+    parser = CommandParser(description="A call through 8x8 on this machine, shown, recorded and measured.")
     parser.add_argument("--seconds", type=float, help="end after so long (default: until Ctrl-C)")
     parser.add_argument("--source", default="demo", help="demo, camera, camera:N or a media file (demo)")
     parser.add_argument("--fps", type=int, choices=(25, 5), default=25, help="8x8 frames a second (25)")

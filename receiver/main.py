@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aiortc import RTCIceServer
 
-from codec_models.errors import UserError, run_command
+from codec_models.errors import CommandParser, UserError, run_command
 from codec_models.reconstruction import StillColour
 from signaling.call import Place
 
@@ -28,7 +28,7 @@ from .terminal import Terminal
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(prog="receiver", description="Receive a call: show it, record it, measure it.")
+    p = CommandParser(prog="receiver", description="Receive a call: show it, record it, measure it.")
     p.add_argument("--signaling", required=True, metavar="URL", help="address of the signaling server")
     p.add_argument("--room", required=True, metavar="R", help="name of the room")
     p.add_argument("--direction", choices=("a", "b"), default="a", help="which way of a two-way call (default: a)")

@@ -17,7 +17,7 @@ from typing import Any
 from aiortc import RTCIceServer
 
 from codec_models.bitstream.face import FaceConfig
-from codec_models.errors import UserError, run_command
+from codec_models.errors import CommandParser, UserError, run_command
 from signaling.call import CallEvents, Place, SendingCall
 from signaling.control import Hello
 
@@ -31,7 +31,7 @@ from .voice import MAX_KBPS, MIN_KBPS
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(prog="sender", description="Send a face as 8x8 pixels, and its voice.")
+    p = CommandParser(prog="sender", description="Send a face as 8x8 pixels, and its voice.")
     p.add_argument("--signaling", required=True, metavar="URL", help="address of the signaling server")
     p.add_argument("--room", required=True, metavar="R", help="name of the room")
     p.add_argument("--source", required=True, metavar="camera[:N]|FILE|demo", help="what to send")

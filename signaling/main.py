@@ -16,7 +16,7 @@ from pathlib import Path
 
 import uvicorn
 
-from codec_models.errors import UserError, run_command
+from codec_models.errors import CommandParser, UserError, run_command
 
 from .rooms import PLACES, RoomError, new_tokens
 from .server import IceServer, ServerConfig, Signaling, create_app
@@ -92,7 +92,7 @@ def operator_tokens(path: Path) -> dict[str, str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="signaling", description="Bring Pinhole senders and receivers together.")
+    parser = CommandParser(prog="signaling", description="Bring Pinhole senders and receivers together.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on (default 8080, 0 for any free one)")
     parser.add_argument(

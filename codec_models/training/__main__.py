@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
@@ -11,14 +10,14 @@ from numpy.typing import NDArray
 
 from ..bitstream.face import area_8x8
 from ..bitstream.prior import WEIGHTS
-from ..errors import UserError, run_command
+from ..errors import CommandParser, UserError, run_command
 from ..landmarks import hints_of
 
 
 def main() -> int:
     """Parse the command line and run one recipe."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    parser = argparse.ArgumentParser(prog="python -m codec_models.training", description=__doc__)
+    parser = CommandParser(prog="python -m codec_models.training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     prior = commands.add_parser("face-prior", help="the integer prior of the 8x8 coder")
     prior.add_argument("clips", type=Path, help="folder of 256x256 face clips at 25 fps (*.mp4)")
