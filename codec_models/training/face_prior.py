@@ -70,7 +70,7 @@ class PriorNetwork(nn.Module):
             _Group(f, len(g.pixels), recipe) for f, g in zip(p.FEATURES, p.GATHERS, strict=True)
         )
 
-    def code(self, x: Sample, dead_zone: float, rate_weight: float) -> tuple[Tensor, Tensor, Tensor]:
+    def code(self, x: Sample, rate_weight: float) -> tuple[Tensor, Tensor, Tensor]:
         """Code a batch of pictures -> bits (B,), reconstruction (B, 192) in sixteenths, symbols (B, 192)."""
         b = len(x.target)
         step = x.step
@@ -93,8 +93,7 @@ class PriorNetwork(nn.Module):
             1,
         )
         residual = (x.target - x.before) / step
-        zone = torch.where(x.kind == p.KIND_INTRA, 0.0, dead_zone)[:, None]
-        largest = residual.sign() * (residual.abs() + 0.5 - zone).floor()
+        largest = residual.sign() * (residual.abs() + 0.5).floor()
         symbols = torch.zeros_like(residual)
         bits = torch.zeros(b)
         for group, gather in zip(self.groups, p.GATHERS, strict=True):
@@ -176,7 +175,6 @@ def closed_loop(
     slow: NDArray[np.bool_],
     quality: NDArray[np.int64],
     lean: NDArray[np.bool_],
-    dead_zone: float,
     rate_weight: float,
     refresh: float = 0.04,
 ) -> tuple[Sample, Tensor]:
@@ -201,7 +199,7 @@ def closed_loop(
             kind,
             lean_flag[:k],
         )
-        b, decoded, last = network.code(sample, dead_zone, rate_weight)
+        b, decoded, last = network.code(sample, rate_weight)
         before2 = torch.where(fresh, decoded, before[:k])
         before = decoded
         samples.append(sample)
@@ -250,14 +248,14 @@ def train(pictures: list[NDArray[np.uint8]], hints: list[NDArray[np.float32]], o
             group["lr"] = rate
         chosen, slow = augmented(clips, recipe, rng)
         n = len(chosen)
-        weight, zone = float(rng.choice([0.0, 0.03, 0.06, 0.1])), float(rng.choice([0.0, 0.05, 0.1]))
+        weight = float(rng.choice([0.0, 0.05, 0.1, 0.13]))
         quality, lean = rng.integers(0, len(STEPS) - 2, n), rng.random(n) < 0.4
-        samples, _ = closed_loop(network, chosen, mean, rng, slow, quality, lean, zone, weight)
+        samples, _ = closed_loop(network, chosen, mean, rng, slow, quality, lean, weight)
         total, count = 0.0, 0
         for _ in range(2):
             order = torch.randperm(len(samples.target))
             for batch in torch.split(order, recipe.batch):
-                bits, _, _ = network.code(samples[batch], zone, weight)
+                bits, _, _ = network.code(samples[batch], weight)
                 loss = bits.mean()
                 optimiser.zero_grad()
                 torch.autograd.backward(loss)
@@ -324,7 +322,7 @@ def _frequencies(
     slow = rng.random(n) < 0.3
     some = [c[::5] if s else c for c, s in zip(some, slow, strict=True)]
     quality, lean = rng.integers(5, 11, n), rng.random(n) < 0.3
-    samples, _ = closed_loop(network, some, mean, rng, slow, quality, lean, 0.0, 0.06, refresh=0.01)
+    samples, _ = closed_loop(network, some, mean, rng, slow, quality, lean, 0.1, refresh=0.01)
     hooks: list[tuple[Tensor, Tensor]] = []
 
     def collect(module: nn.Module, inputs: object, out: Tensor) -> None:
@@ -333,7 +331,7 @@ def _frequencies(
     handles = [g.register_forward_hook(collect) for g in network.groups]
     for batch in torch.split(torch.arange(len(samples.target)), 512):
         hooks.clear()
-        _, _, coded = network.code(samples[batch], 0.0, 0.06)
+        _, _, coded = network.code(samples[batch], 0.1)
         for gather, (centre, width) in zip(p.GATHERS, hooks, strict=True):
             q = coded[:, torch.from_numpy(gather.pixels)]
             c = (centre * 8 + 0.5).floor().clamp(-240, 240)
