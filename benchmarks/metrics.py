@@ -40,6 +40,18 @@ Frames = NDArray[np.uint8]
 Plane = NDArray[np.float32]
 
 
+def picture_quality(reference: Frames, distorted: Frames, with_vmaf: bool) -> dict[str, float]:
+    """All measures of `DEFINITIONS` of (N, H, W, 3) uint8 RGB clips; VMAF where wanted and installed."""
+    figures = {
+        "psnr": psnr(reference, distorted),
+        "ssim": ssim(reference, distorted),
+        "ms_ssim": ms_ssim(reference, distorted),
+    }
+    if with_vmaf and (score := vmaf(reference, distorted)) is not None:
+        figures["vmaf"] = score
+    return figures
+
+
 def psnr(reference: Frames, distorted: Frames) -> float:
     """Mean PSNR in dB of (N, H, W, 3) uint8 RGB clips; also of single (H, W, 3) pictures."""
     _same(reference, distorted)

@@ -2,14 +2,19 @@
 
 Tracker's picture and landmarks -> 8x8 area average and hints -> FaceEncoder -> bytes -> FaceDecoder -> Reconstructor,
 which got the first picture of the clip as identity still, encoded and decoded. The rate is the whole bytes a tick that
-a packet carries; the still is counted apart.
+a packet carries; the stills are counted apart. The voice is the clip's own, not through Opus.
+
+Where there are several stills, the others are taken at equal distances along the clip, and each is known `STILL_DELAY`
+ticks after it was taken, as it takes its time to arrive in a call.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cached_property
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +30,33 @@ from .report import Row
 
 Fps = Literal[25, 5]
 NAMES = ("ours-25", "ours-25-nohints", "ours-5", "ours-5-nohints")
+VARIANTS = ("ours-25-noaudio", "ours-25-nohints-noaudio", "ours-25-stills3", "ours-5-noaudio")
 BASELINES = ("bicubic", "still", "still-colour")
+STILL_DELAY = TICKS_PER_SECOND
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a name such as "ours-25-nohints-noaudio" or "ours-5-stills3" stands for."""
+
+    fps: Fps
+    hints: bool = True
+    audio: bool = True
+    stills: int = 1
+
+    @classmethod
+    def named(cls, name: str) -> Variant:
+        """Raises ValueError where the name is none of ours."""
+        match = re.fullmatch(r"ours-(25|5)(-nohints)?(-noaudio)?(?:-stills([2-8]))?", name)
+        if match is None:
+            raise ValueError(f"no codec of ours is called {name}")
+        fps, nohints, noaudio, stills = match.groups()
+        return cls(cast(Fps, int(fps)), nohints is None, noaudio is None, int(stills or 1))
+
+    @property
+    def still_share(self) -> list[float]:
+        """Where along the clip the stills are taken, 0 to 1."""
+        return [k / self.stills for k in range(self.stills)]
 
 
 @dataclass(frozen=True)
@@ -80,45 +111,67 @@ def _ignore(what: str) -> None:
 
 @dataclass
 class OurCodec:
-    """All of our codec names on one clip; streams and the still are coded once and shared."""
+    """All of our codec names on one clip; streams and stills are coded once and shared.
+
+    reconstructor: makes a new one for every run, so that nothing of a run before is left in it.
+    """
 
     clip: Clip
     profile: Profile = "full"
     reconstructor: Callable[[], Reconstructor] = StillColour
     _streams: dict[tuple[int, bool], FaceStream] = field(default_factory=dict)
-    _still: tuple[bytes, IdentityStill] | None = None
+    _stills: dict[int, tuple[bytes, IdentityStill]] = field(default_factory=dict)
 
     def run(self, name: str) -> tuple[NDArray[np.uint8], Row]:
-        """The reconstructed frames (N, 256, 256, 3) and the figures of the rate. name: one of NAMES or BASELINES."""
+        """The reconstructed frames (N, 256, 256, 3) and the figures of the rate. name: one of `BASELINES`, or what
+        `Variant` knows. Raises ValueError.
+        """
         if name == "still":
             picture = self.still[1].picture
-            return np.repeat(picture[None], len(self.clip.frames), 0), self._rate(0, True)
+            return np.repeat(picture[None], len(self.clip.frames), 0), self._rate(0, len(self.still[0]))
         if name in BASELINES:
-            stream = self.stream(25, False)
+            stream, plain = self.stream(25, False), Variant(25, hints=False)
             model: Reconstructor = Enlarged() if name == "bicubic" else StillColour()
-            return self._reconstruct(stream, model), self._figures(stream, name != "bicubic")
-        if name not in NAMES:
-            raise ValueError(f"no codec of ours is called {name}")
-        stream = self.stream(5 if name.startswith("ours-5") else 25, not name.endswith("-nohints"))
-        return self._reconstruct(stream, self.reconstructor()), self._figures(stream, True)
+            stills = 0 if name == "bicubic" else len(self.still[0])
+            return self._reconstruct(stream, model, plain), self._figures(stream, stills)
+        variant = Variant.named(name)
+        stream = self.stream(variant.fps, variant.hints)
+        frames = self._reconstruct(stream, self.reconstructor(), variant)
+        return frames, self._figures(stream, sum(len(self._still_at(k)[0]) for k in self._still_ticks(variant)))
 
     def settings(self, name: str) -> str:
         """One line that says how the figures of `name` come about."""
         if name == "still":
             return f"identity still only, {len(self.still[0])} B"
-        fps: Fps = 5 if name.startswith("ours-5") else 25
-        config = self._config(fps, name in NAMES and not name.endswith("-nohints"))
-        model = {"bicubic": "8x8 enlarged bicubically, no still", "still-colour": "still with 8x8 colours"}.get(name)
-        drawn = model if model is not None else f"reconstruction {self.reconstructor().backend}"
-        return f"{config.profile} profile, quality {config.quality}, {fps} fps, hints {_on(config.hints)}; {drawn}"
+        variant = Variant(25, hints=False) if name in BASELINES else Variant.named(name)
+        config = self._config(variant.fps, variant.hints)
+        line = f"{config.profile} profile, quality {config.quality}, {config.fps} fps, hints {_on(config.hints)}"
+        if name in BASELINES:
+            return f"{line}; {'8x8 enlarged bicubically, no still' if name == 'bicubic' else 'still with 8x8 colours'}"
+        stills = "" if variant.stills == 1 else f", {variant.stills} stills, each known 1 s after it was taken"
+        return f"{line}, voice {_on(variant.audio)}{stills}; reconstruction {self._backend}"
 
     @property
     def still(self) -> tuple[bytes, IdentityStill]:
         """The clip's first picture: as encoded and as the receiver has it."""
-        if self._still is None:
-            data = encode_still(IdentityStill(self.clip.frames[0], self.clip.points_at(0)))
-            self._still = data, decode_still(data)
-        return self._still
+        return self._still_at(0)
+
+    @cached_property
+    def _backend(self) -> str:
+        model = self.reconstructor()
+        return f"{model.backend} on {model.device}"
+
+    def _still_at(self, tick: int) -> tuple[bytes, IdentityStill]:
+        if tick not in self._stills:
+            data = encode_still(IdentityStill(self.clip.frames[tick], self.clip.points_at(tick)))
+            self._stills[tick] = data, decode_still(data)
+        return self._stills[tick]
+
+    def _still_ticks(self, variant: Variant) -> list[int]:
+        """When the stills are taken. Those that would not arrive before the clip ends are left out."""
+        count = len(self.clip.frames)
+        taken = [int(share * count) for share in variant.still_share]
+        return [k for k in taken if k == 0 or k + STILL_DELAY < count]
 
     def stream(self, fps: Fps, hints: bool) -> FaceStream:
         """The 8x8 layer, coded on first use."""
@@ -129,14 +182,19 @@ class OurCodec:
     def _config(self, fps: Fps, hints: bool) -> FaceConfig:
         return FaceConfig(profile=self.profile, fps=fps, hints=hints)
 
-    def _reconstruct(self, stream: FaceStream, model: Reconstructor) -> NDArray[np.uint8]:
+    def _reconstruct(self, stream: FaceStream, model: Reconstructor, variant: Variant) -> NDArray[np.uint8]:
         model.set_identity(self.still[1])
         model.reset()
-        out = [model.tick(tick, voice) for tick, voice in zip(stream.ticks, self.clip.voice, strict=True)]
+        arrivals = {k + STILL_DELAY: k for k in self._still_ticks(variant) if k}
+        out = []
+        for k, (tick, voice) in enumerate(zip(stream.ticks, self.clip.voice, strict=True)):
+            if k in arrivals:
+                model.set_identity(self._still_at(arrivals[k])[1])
+            out.append(model.tick(tick, voice if variant.audio else None))
         return np.stack(out)
 
-    def _figures(self, stream: FaceStream, with_still: bool) -> Row:
-        row = self._rate(stream.total_bytes, with_still)
+    def _figures(self, stream: FaceStream, still_bytes: int) -> Row:
+        row = self._rate(stream.total_bytes, still_bytes)
         coded = stream.coded
         row["face_bits_per_frame"] = 8 * stream.total_bytes / max(len(coded), 1)
         if coded:
@@ -146,11 +204,10 @@ class OurCodec:
             row["hint_kbps"] = _kbps(stream.total_bytes - without.total_bytes, self.clip.seconds)
         return row
 
-    def _rate(self, face_bytes: int, with_still: bool) -> Row:
-        still = len(self.still[0]) if with_still else 0
-        row = rate(face_bytes, len(self.clip.frames), still)
-        if with_still:
-            row["identity_bytes"] = still
+    def _rate(self, face_bytes: int, still_bytes: int) -> Row:
+        row = rate(face_bytes, len(self.clip.frames), still_bytes)
+        if still_bytes:
+            row["identity_bytes"] = still_bytes
         return row
 
 

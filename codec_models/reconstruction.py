@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import Protocol
 
 import cv2
@@ -11,6 +13,9 @@ from numpy.typing import NDArray
 from .bitstream.face import FaceTick, area_8x8
 from .bitstream.still import IdentityStill
 from .bitstream.timing import PICTURE
+from .errors import UserError
+
+NAMES = ("auto", "network", "still-colour")
 
 
 class Reconstructor(Protocol):
@@ -34,6 +39,34 @@ class Reconstructor(Protocol):
 
     def reset(self) -> None:
         """Forget the stream (not the still): another one starts."""
+
+
+def _on_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def reconstructor(name: str = "auto", say: Callable[[str], None] = _on_stderr) -> Reconstructor:
+    """A new reconstruction. name: "network", "still-colour", or "auto" for the network where it can run here, else
+    the still with the received colours; then `say` gets one line with the reason.
+
+    Raises UserError on another name, and where the network was asked for by name and cannot run.
+    """
+    if name not in NAMES:
+        raise UserError(f"no reconstruction called {name}; known are {', '.join(NAMES)}")
+    if name != "still-colour":
+        try:
+            from .network import NetworkReconstructor
+
+            network: Reconstructor = NetworkReconstructor()
+            return network
+        except ImportError as e:
+            reason = f"{e.name or 'a package'} is not installed"
+        except UserError as e:
+            reason = str(e)
+        if name == "network":
+            raise UserError(f"the network cannot run here ({reason}): leave --reconstruction out")
+        say(f"without the network ({reason}): showing the still with the received colours")
+    return StillColour()
 
 
 class StillColour:

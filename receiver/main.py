@@ -15,7 +15,7 @@ from pathlib import Path
 from aiortc import RTCIceServer
 
 from codec_models.errors import CommandParser, UserError, run_command
-from codec_models.reconstruction import StillColour
+from codec_models.reconstruction import NAMES, reconstructor
 from signaling.call import Place
 
 from .display import Window
@@ -35,6 +35,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--token", default=None, metavar="T", help="token of this place (default: $PINHOLE_TOKEN, or kept)")
     p.add_argument("--output", default=None, metavar="FILE.mp4", help="record the call")
     p.add_argument("--show", choices=("browser", "window", "none"), default="browser", help="default: browser")
+    p.add_argument(
+        "--reconstruction",
+        choices=NAMES,
+        default="auto",
+        help="how the picture is drawn (default: auto, the best here)",
+    )
     p.add_argument("--report", default=None, metavar="FILE", help="write the measured figures as JSON")
     p.add_argument("--seconds", type=positive, default=None, metavar="N", help="end N seconds after the first tick")
     p.add_argument(
@@ -88,7 +94,7 @@ async def receive(args: argparse.Namespace) -> int:
     recorder = open_recorder(args.output, warn)
     window = Window() if args.show == "window" else None
     page = Page(args.page_host, args.page_port) if args.show == "browser" else None
-    session = Session(config, StillColour(), terminal, page, window, recorder)
+    session = Session(config, reconstructor(args.reconstruction, terminal.say), terminal, page, window, recorder)
     if page is not None:
         terminal.say(f"page {page.address}")
     caught = _catch_signals(session)

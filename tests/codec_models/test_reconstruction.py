@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 import numpy as np
 import pytest
 
 from codec_models.bitstream.face import FaceTick, area_8x8
 from codec_models.bitstream.still import IdentityStill
-from codec_models.reconstruction import StillColour
+from codec_models.errors import UserError
+from codec_models.reconstruction import StillColour, reconstructor
 
 pytestmark = pytest.mark.unit
 
@@ -41,3 +45,36 @@ def test_light_is_followed_and_held_through_a_lost_tick() -> None:
     assert np.array_equal(predictor.tick(FaceTick(None, None, False), None), picture)
     predictor.reset()
     assert np.array_equal(predictor.tick(FaceTick(None, None), None), s.picture)
+
+
+def with_network(monkeypatch: pytest.MonkeyPatch, make: object) -> None:
+    module = ModuleType("codec_models.network")
+    module.NetworkReconstructor = make  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "codec_models.network", module)
+
+
+def test_the_network_is_taken_where_it_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    network = StillColour()
+    with_network(monkeypatch, lambda: network)
+    assert reconstructor("auto", said.append) is network and reconstructor("network", said.append) is network
+    assert reconstructor("still-colour", said.append) is not network
+    assert not said
+
+
+def test_without_the_network_one_line_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_weights() -> None:
+        raise UserError("there are no weights")
+
+    def no_torch() -> None:
+        raise ModuleNotFoundError(name="torch")
+
+    for make, why in ((no_weights, "no weights"), (no_torch, "torch is not installed")):
+        said: list[str] = []
+        with_network(monkeypatch, make)
+        assert reconstructor("auto", said.append).backend == "still-colour"
+        assert len(said) == 1 and why in said[0] and "\n" not in said[0]
+        with pytest.raises(UserError, match=why):
+            reconstructor("network", said.append)
+    with pytest.raises(UserError, match="still-colour"):
+        reconstructor("vgg")
