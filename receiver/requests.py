@@ -13,7 +13,7 @@ class Requests:
     """
 
     _REFRESH_EVERY = 0.3
-    _FIRST_SECONDS, _STATISTICS_EVERY = 4, 5.0
+    _FIRST_SECONDS, _STATISTICS_EVERY = 4, 8.0
     _STILL_AFTER, _STILL_SOON, _STILL_MOST = 1.0, 0.5, 10.0
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Requests:
     def statistics_due(self, now: float, loss_percent: float) -> bool:
         """Whether to tell the sender how the call goes; asked once a second.
 
-        Each message costs some 250 bytes on the wire with its acknowledgement, so on a clean link it goes every 5 s.
+        Each message costs some 250 bytes on the wire with its acknowledgement, so on a clean link it goes every 8 s.
         """
         if (
             self._told >= self._FIRST_SECONDS

@@ -16,7 +16,7 @@ from typing import Any
 
 from aiortc import RTCIceServer
 
-from codec_models.bitstream.face import FaceConfig
+from codec_models.bitstream.face import FaceConfig, Profile
 from codec_models.errors import CommandParser, UserError, run_command
 from signaling.call import CallEvents, Place, SendingCall
 from signaling.control import Hello
@@ -39,7 +39,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--audio-kbps", type=kilobits, default=12.0, metavar="K", help="voice, 6 to 64 (default: 12)")
     p.add_argument("--packet-ms", type=int, choices=(40, 80), default=40, help="voice in a packet (default: 40)")
     p.add_argument("--no-hints", action="store_true", help="leave out the openings of mouth and eyes, and the gaze")
-    p.add_argument("--profile", choices=("full", "lean"), default="full", help="lean: coarser colour, fewer bits")
+    p.add_argument(
+        "--profile",
+        choices=("full", "lean"),
+        help="lean: coarser colour, fewer bits (default: full; lean with --packet-ms 80, which is for thin links)",
+    )
     p.add_argument("--quality", type=int, default=None, metavar="Q", help="quantiser step of the 8x8 frames")
     repeats = "faces of earlier ticks repeated in a packet, 0 to 3 (default: its own number of ticks, on a lossy link)"
     p.add_argument("--redundancy", type=int, choices=range(4), default=None, metavar="N", help=repeats)
@@ -135,7 +139,8 @@ async def send(args: argparse.Namespace) -> int:
     quality = {} if args.quality is None else {"quality": args.quality}
     hints = not args.no_hints
     try:
-        face = FaceConfig(profile=args.profile, fps=args.fps, hints=hints, **quality)
+        profile: Profile = args.profile or ("full" if args.packet_ms == 40 else "lean")
+        face = FaceConfig(profile=profile, fps=args.fps, hints=hints, **quality)
     except ValueError as e:
         raise UserError(f"--quality {args.quality}: {e}") from e
     source = await asyncio.to_thread(open_source, args.source, args.loop, args.seconds)
@@ -143,7 +148,7 @@ async def send(args: argparse.Namespace) -> int:
     pipeline = Pipeline(source, tracker, face, args.audio_kbps)
     name = "camera" if source.live else Path(args.source).name
     config = SessionConfig(
-        hello=Hello(args.fps, args.profile, hints, args.packet_ms, _printable(name)),
+        hello=Hello(args.fps, face.profile, hints, args.packet_ms, _printable(name)),
         redundant=args.redundancy,
         seconds=args.seconds,
     )
@@ -155,7 +160,7 @@ async def send(args: argparse.Namespace) -> int:
     session = SenderSession(config, pipeline, source.live, make_call, Console())
     caught = _catch_signals(session)
     settings: dict[str, Any] = {
-        "source": name, "fps": args.fps, "profile": args.profile, "quality": face.quality, "hints": hints,
+        "source": name, "fps": args.fps, "profile": face.profile, "quality": face.quality, "hints": hints,
         "audio_kbps": args.audio_kbps, "packet_ms": args.packet_ms, "crop": args.crop,
         "redundancy": "adaptive" if args.redundancy is None else args.redundancy,
     }  # fmt: skip

@@ -20,7 +20,7 @@ class AdaptiveRedundancy:
     CLEAN_SECONDS = 15.0
     START_SECONDS = 3.0
     """So long without loss is enough at the start of a connection."""
-    SILENT_SECONDS = 12.0
+    SILENT_SECONDS = 18.0
     """More than twice as long as the receiver is silent on a clean link."""
 
     def __init__(self, most: int) -> None:

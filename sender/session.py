@@ -57,7 +57,7 @@ class SessionConfig:
     redundant: int | None = None
     seconds: float | None = None
     linger: float = 0.3
-    max_still_bytes: int = 6000
+    max_still_bytes: int = 5000
     late_ticks: int = 5
 
 

@@ -39,8 +39,8 @@ class StillConfig:
     """
 
     first_wait: float = 0.6
-    gap: float = 8.0
-    per_minute: int = 4
+    gap: float = 30.0
+    per_minute: int = 3
     request_gap: float = 1.0
     hold: float = 0.4
     pose: float = 0.10

@@ -9,8 +9,8 @@ All integers are big endian. One payload carries `n` = 1 or 2 consecutive ticks 
     clock     u16     only if the clock bit is set: capture time of the first tick, milliseconds modulo 65536
     faces     n times u8 length, then that many bytes: the face and hint bytes of the tick (`face.py`)
     redundant r times u8 length, then that many bytes: faces of the ticks just before, the newest last
-    voice     if n = 2: u16 length, then that many bytes (Opus of the first tick);
-              then, to the end of the payload, Opus of the last tick
+    voice     if n = 2: length of the first tick's Opus frame as in RFC 6716, section 3.2.1 (one byte up to 251, or two,
+              a and b, for a + 4 b), then the frame; then, to the end of the payload, Opus of the last tick
 
 A face of length 0 means that the tick has none (5 fps, or the camera is off); Opus of length 0 means no voice in
 that tick. Which tick it is follows from the RTP timestamp, which counts 1920 units of 1/48000 s a tick, so the
@@ -65,7 +65,9 @@ def pack(packet: TickPacket) -> bytes:
     if any(len(o) > MAX_OPUS_BYTES for o in packet.opus):
         raise ValueError(f"an Opus frame is at most {MAX_OPUS_BYTES} bytes")
     for opus in packet.opus[:-1]:
-        out += len(opus).to_bytes(2, "big") + opus
+        size = len(opus)
+        out += bytes([size]) if size < 252 else bytes([252 + size % 4, (size - 252) // 4])
+        out += opus
     return bytes(out + packet.opus[-1])
 
 
@@ -90,7 +92,10 @@ def unpack(data: bytes) -> TickPacket:
 
     clock = int.from_bytes(take(2), "big") if head & 4 else None
     faces = [take(take(1)[0]) for _ in range(n + r)]
-    opus = [take(int.from_bytes(take(2), "big")) for _ in range(n - 1)]
+    opus = []
+    if n == 2:
+        size = take(1)[0]
+        opus.append(take(size if size < 252 else size + 4 * take(1)[0]))
     opus.append(take(len(data) - at))
     if any(len(o) > MAX_OPUS_BYTES for o in opus):
         raise BitstreamError("an Opus frame is longer than RFC 6716 allows")

@@ -45,5 +45,5 @@ def test_statistics_are_rare_on_a_clean_link_and_prompt_on_a_lossy_one() -> None
     requests = Requests()
     requests.connected(0.0)
     clean = [t for t in range(60) if requests.statistics_due(float(t), 0.0)]
-    assert clean == [0, 1, 2, *range(3, 60, 5)]
+    assert clean == [0, 1, 2, *range(3, 60, 8)]
     assert all(requests.statistics_due(float(t), 2.0) for t in range(60, 70))

@@ -95,7 +95,7 @@ def test_redundancy_follows_the_loss() -> None:
     for second in range(11, 40):
         adaptive.reported(second, 0.0)
         assert adaptive.at(second) == (2 if second < 25 else 0)
-    assert adaptive.at(52) == 2  # the receiver has fallen silent
+    assert adaptive.at(58) == 2  # the receiver has fallen silent
     adaptive.reported(47, 0.0)
     assert adaptive.at(47) == 0
     adaptive.restart()

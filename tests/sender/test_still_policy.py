@@ -59,11 +59,11 @@ def test_talking_and_blinking_are_no_drift() -> None:
 
 def test_a_turned_head_gets_a_still_and_turning_back_needs_none() -> None:
     policy = StillPolicy()
-    assert run(policy, 0, 10, view()) == [(0, 0)]
-    turned = run(policy, 10, 10, view(yaw=0.6))
-    assert len(turned) == 1 and turned[0][1] == 1 and turned[0][0] >= 10.3
-    assert run(policy, 20, 10, view()) == []
-    assert run(policy, 30, 10, view(yaw=0.6)) == []
+    assert run(policy, 0, 40, view()) == [(0, 0)]
+    turned = run(policy, 40, 10, view(yaw=0.6))
+    assert len(turned) == 1 and turned[0][1] == 1 and turned[0][0] >= 40.3
+    assert run(policy, 50, 40, view()) == []
+    assert run(policy, 90, 40, view(yaw=0.6)) == []
     assert policy.best == 1
 
 
@@ -81,8 +81,8 @@ def test_the_rate_is_bounded_and_slots_are_used_again() -> None:
         small = rng.integers(0, 256, (8, 8, 3), np.uint8)
         sent += run(policy, 10.0 * k, 10, view(small=small, yaw=float(rng.uniform(-0.8, 0.8))), step=0.2)
     times = np.array([t for t, _ in sent])
-    assert np.diff(times).min() >= 4
-    assert max(int(((times >= t) & (times < t + 60)).sum()) for t in times) <= 6
+    assert np.diff(times).min() >= 30
+    assert max(int(((times >= t) & (times < t + 60)).sum()) for t in times) <= 3
     assert len(sent) > SLOTS and {n for _, n in sent} == set(range(SLOTS))
 
 
