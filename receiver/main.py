@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         "--reconstruction",
         choices=NAMES,
         default="auto",
-        help="how the picture is drawn (default: auto, the best here)",
+        help="how the picture is drawn (default: the best here)",
     )
     p.add_argument("--report", default=None, metavar="FILE", help="write the measured figures as JSON")
     p.add_argument("--seconds", type=positive, default=None, metavar="N", help="end N seconds after the first tick")
@@ -91,10 +91,11 @@ async def receive(args: argparse.Namespace) -> int:
     def warn(text: str) -> None:
         loop.call_soon_threadsafe(terminal.warn, text)
 
+    drawing = reconstructor(args.reconstruction, terminal.say)
     recorder = open_recorder(args.output, warn)
     window = Window() if args.show == "window" else None
     page = Page(args.page_host, args.page_port) if args.show == "browser" else None
-    session = Session(config, reconstructor(args.reconstruction, terminal.say), terminal, page, window, recorder)
+    session = Session(config, drawing, terminal, page, window, recorder)
     if page is not None:
         terminal.say(f"page {page.address}")
     caught = _catch_signals(session)

@@ -1,0 +1,86 @@
+"""Measures of other people's packages: what is missing is said, what is there is measured, nothing is downloaded."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import extra_measures
+from benchmarks.clips import Clip
+from benchmarks.extra_measures import Sync, frechet, lpips, measures
+from codec_models.errors import UserError
+from codec_models.landmarks import POINTS
+
+pytestmark = pytest.mark.unit
+
+FRAMES = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3)).astype(np.uint8)
+CLIP = Clip("noise", FRAMES, np.zeros((20, 1920), np.int16), np.full((20, len(POINTS), 2), np.nan, np.float32))
+
+
+def test_what_is_not_on_the_machine_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(extra_measures.importlib.util, "find_spec", lambda name: None)
+    reasons = {name: m.missing() for m in measures(None) for name in m.names}
+    assert set(reasons) == {"csim", "lpips", "dists", "fid", "lse_d", "lse_c", "av_offset"}
+    assert all(reasons.values()) and "--sface" in str(reasons["csim"])
+    monkeypatch.setattr(extra_measures.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert "alexnet" in str(lpips().missing())
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth").touch()
+    assert lpips().missing() is None
+    with pytest.raises(UserError, match="--sface"):
+        measures(tmp_path / "nowhere.onnx")
+
+
+def test_no_identity_network_is_an_error_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"nothing of the kind")
+    identity = measures(path)[0]
+    assert identity.missing() is None
+    track = np.zeros((20, len(POINTS), 2), np.float32)
+    with pytest.raises(UserError, match="SFace"):
+        identity.figures("x", CLIP, FRAMES, track, track)
+
+
+def test_pairs_go_to_the_network_in_its_own_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    seen: list[Any] = []
+
+    class Net(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def forward(self, a: Any, b: Any) -> Any:
+            seen.append((a, b))
+            return (a - b).abs().mean((1, 2, 3), keepdim=True)
+
+    module = ModuleType("lpips")
+    module.LPIPS = lambda net, verbose: Net()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lpips", module)
+    figures = lpips().figures("x", CLIP, 255 - FRAMES, None, None)
+    expected = np.abs(2 * FRAMES.astype(float) - 255).mean() / 255 * 2
+    assert figures["lpips"] == pytest.approx(expected, rel=1e-4)
+    assert [len(a) for a, _ in seen] == [16, 4] and seen[0][0].shape[1:] == (3, 16, 16)
+    assert float(seen[0][0].min()) == -1 and float(seen[0][0].max()) == 1
+
+
+def test_frechet_distance_of_known_gaussians() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(300, 8))
+    assert frechet(a, a) == pytest.approx(0, abs=1e-9)
+    assert frechet(a, a + 2) == pytest.approx(4 * 8)
+    assert frechet(a, 3 * (a - a.mean(0)) + a.mean(0)) == pytest.approx(4 * a.var(0, ddof=1).sum())
+
+
+def test_the_sync_expert_plugs_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    module: Any = ModuleType(Sync.module)
+    module.missing = lambda: None
+    module.sync_figures = lambda frames, voice, points: {"lse_d": float(len(frames)), "lse_c": 2.0, "other": 1.0}
+    monkeypatch.setitem(sys.modules, Sync.module, module)
+    monkeypatch.setattr(extra_measures.importlib.util, "find_spec", lambda name: object())
+    assert Sync().missing() is None
+    assert Sync().figures("x", CLIP, FRAMES, None, None) == {"lse_d": 20.0, "lse_c": 2.0}
+    module.missing = lambda: "there are no weights"
+    assert Sync().missing() == "there are no weights"
