@@ -1,8 +1,13 @@
-"""`python -m codec_models.training face-prior CLIPS_DIR`: trains what the bitstream's two ends must agree on."""
+"""`python -m codec_models.training`: trains what both ends of a call must agree on, and the networks.
+
+face-prior: the integer prior of the 8x8 coder. upsampler: 8x8, voice and stills to video.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +29,64 @@ def main() -> int:
     prior.add_argument("--labels", type=Path, required=True, help="landmarks: ID.pts per clip, see the README")
     prior.add_argument("--out", type=Path, default=WEIGHTS)
     prior.add_argument("--minutes", type=float, default=24.0)
+    _add_upsampler(commands)
     options = parser.parse_args()
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise UserError("training needs torch: pip install -e '.[training]'") from None
+    if options.command != "face-prior":
+        from .command import COMMANDS
+
+        return COMMANDS[options.command](options)
     from .face_prior import PriorRecipe, train  # torch only now
 
     pictures, hints = read_clips(options.clips, options.labels)
     train(pictures, hints, options.out, PriorRecipe(minutes=options.minutes))
     return 0
+
+
+def _add_upsampler(commands: argparse._SubParsersAction[CommandParser]) -> None:
+    add = commands.add_parser("upsampler", help="8x8, voice and stills to 256x256 video").add_argument
+    add("--config", choices=("live", "paper"), default="live")
+    _add_common(add)
+    add("--of", type=_positive, help="minutes of the whole plan, where this run is only a part of it (see --resume)")
+    add("--resume", type=Path, help="go on from a checkpoint (OUT/last.pt) as if it had never stopped")
+    add("--init", type=Path, help="start from weights (safetensors)")
+    add("--resolution", type=int, choices=(64, 128, 256), default=256, help="of the training pictures at the end")
+    add("--phase", choices=("plain", "gan"), default="plain", help="gan: adversarial losses too")
+    add("--learning-rate", type=_positive, default=6e-4)
+    add("--cooldown", type=float, default=0.3, help="share of the plan in which the learning rate falls")
+    add("--evaluate-minutes", type=_positive, default=10.0, help="time between two measurements on dev")
+    add("--compile", action="store_true", help="torch.compile, worth it on a GPU")
+
+
+def _add_common(add: Callable[..., argparse.Action]) -> None:
+    add("--clips", type=Path, required=True, help="folder of 256x256 face clips at 25 fps with a manifest.json")
+    add("--dev", type=Path, help="folder of clips to measure on, of other people")
+    add("--labels", type=Path, help="landmarks and log-mels of the clips (.npz)")
+    add("--cache", type=Path, help="folder where clips without labels get theirs, made with mediapipe once")
+    add("--out", type=Path, required=True, help="folder for weights, checkpoints, figures and contact sheets")
+    add("--minutes", type=_positive, default=10.0, help="of this run, reading the clips included")
+    add("--batch", type=_whole, help="samples a step and process; 16 on a CPU, 64 on a GPU")
+    add("--max-clips", type=_whole, help="use fewer clips, of as many people as possible")
+    add("--dev-clips", type=_whole, help="measure on fewer clips")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add("--seed", type=int, default=0)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
 
 
 def read_clips(folder: Path, labels: Path) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.float32]]]:

@@ -1,0 +1,79 @@
+"""What the sub-commands of `python -m codec_models.training` do that need torch."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ..errors import UserError
+from ..upsampler import LIVE, PAPER, Upsampler
+from .checkpoint import CHECKPOINT, claim_folder
+from .corpus import Corpus, most_varied, read_manifest
+from .data import WindowSampler
+from .evaluation import Evaluation
+from .labels import Labels
+from .progress import Progress
+from .upsampler import Run, UpsamplerRecipe, train
+from .world import World, join_world
+
+_CPU_DEV_CLIPS = 12
+"""Measured unless --dev-clips says otherwise: on a CPU all of them would take minutes."""
+
+
+def run_upsampler(options: argparse.Namespace) -> int:
+    """See `__main__`."""
+    start = time.monotonic()
+    if options.resume and options.init:
+        raise UserError("--resume goes on from a checkpoint, --init starts from weights: give one of them")
+    if options.resume and not options.resume.is_file():
+        raise UserError(f"no such checkpoint: {options.resume}")
+    world = join_world(options.device)
+    try:
+        name = f"upsampler_{options.config}.safetensors"
+        if world.first:
+            claim_folder(options.out, [CHECKPOINT, name], options.resume is not None)
+        torch.manual_seed(options.seed)
+        network = Upsampler(LIVE if options.config == "live" else PAPER)
+        labels = Labels(options.labels, options.cache)
+        corpus = load(options.clips, labels, world, options.max_clips)
+        sampler = WindowSampler(corpus, seed=options.seed + 1000 * world.rank)
+        evaluation = None
+        if world.first and options.dev is not None:
+            clips = options.dev_clips or (_CPU_DEV_CLIPS if world.device.type == "cpu" else None)
+            evaluation = Evaluation(WindowSampler(load(options.dev, labels, world, clips, 0)), clips=clips)
+        recipe = UpsamplerRecipe(
+            minutes=options.minutes,
+            of=options.of,
+            batch=options.batch or (16 if world.device.type == "cpu" else 64),
+            learning_rate=options.learning_rate,
+            cooldown=options.cooldown,
+            resolution=options.resolution,
+            phase=options.phase,
+            evaluate_minutes=options.evaluate_minutes,
+            seed=options.seed,
+            compile=options.compile,
+        )
+        if options.init:  # trained weights need no easy beginning
+            recipe = dataclasses.replace(recipe, curriculum=())
+        run = Run(options.out, options.config, options.resume, options.init, start)
+        train(network, sampler, evaluation, recipe, world, run)
+    finally:
+        world.leave()
+    return 0
+
+
+def load(folder: Path, labels: Labels, world: World, most: int | None, stills: int = 1) -> Corpus:
+    """The clips of a folder on this process's device; at most `most` of them, of as many people as possible."""
+    progress = Progress(world.first)
+    rows = most_varied(read_manifest(folder), most)
+    corpus = Corpus(rows, labels, world.device, stills, lambda done, of: progress.show(f"reading clips: {done}/{of}"))
+    progress.say(f"{folder}: {len(corpus.clips)} clips, {corpus.frames} frames")
+    return corpus
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {"upsampler": run_upsampler}

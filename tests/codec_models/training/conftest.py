@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="training needs torch: pip install -e '.[training]'")
+sys.path.insert(0, str(Path(__file__).parent))  # tiny_clips.py, tiny_upsampler.py
+
+from tiny_clips import make_clips
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of four short clips of two painted people with manifest.json and labels.npz."""
+    return make_clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="session")
+def corpus(clips: Path):  # type: ignore[no-untyped-def]
+    import torch
+
+    from codec_models.training.corpus import Corpus, read_manifest
+    from codec_models.training.labels import Labels
+
+    return Corpus(read_manifest(clips), Labels(clips / "labels.npz"), torch.device("cpu"))

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[training]'")
+
+from tiny_clips import FRAMES, shape  # noqa: E402
+
+from codec_models.errors import UserError  # noqa: E402
+from codec_models.training import labels as labels_module  # noqa: E402
+from codec_models.training.corpus import Clip, ClipRow, Corpus, draw_weights, most_varied, read_manifest  # noqa: E402
+from codec_models.training.labels import Labels  # noqa: E402
+
+pytestmark = pytest.mark.unit
+
+
+def row(name: str, identity: str = "a", **more: Any) -> ClipRow:
+    return ClipRow(Path(f"{name}.mp4"), identity, more.get("dataset", ""), more.get("lowres", False), True)
+
+
+def test_reads_what_the_manifest_names(corpus: Corpus) -> None:
+    assert [c.row.path.stem for c in corpus.clips] == ["p0-0", "p0-1", "p1-0", "p1-1"]
+    assert corpus.frames == 4 * FRAMES and corpus.points.shape == (4 * FRAMES, 110, 2)
+    assert [c.voiced for c in corpus.clips] == [True, False, True, False]
+    assert torch.allclose(corpus.points[0].mean(0), torch.from_numpy(shape().mean(0) + 0.5) * 2 - 1, atol=0.2)
+    assert corpus.pool.shape == (4, 3, 256, 256)
+
+
+def test_pictures_are_those_of_the_video(corpus: Corpus, clips: Path) -> None:
+    import av
+
+    with av.open(str(clips / "p0-0.mp4")) as container:
+        frame = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    ours = ((corpus.pictures(torch.tensor([0]), 256)[0].permute(1, 2, 0) + 1) * 127.5).numpy()
+    assert np.abs(ours - frame).mean() < 2.5
+    for side in (64, 128):
+        small = corpus.pictures(torch.tensor([0]), side)
+        area = torch.nn.functional.avg_pool2d(corpus.pictures(torch.tensor([0]), 256), 256 // side)
+        assert (small - area).abs().mean() < 0.02
+
+
+def test_one_camera_does_not_dominate() -> None:
+    clips = [Clip(row(f"g{k}", f"speaker{k % 2}", dataset="GRID"), 0, 75, 0, True) for k in range(60)]
+    clips += [Clip(row(f"x{k}", f"x{k}"), 0, 100, 0, True) for k in range(10)]
+    weight = draw_weights(clips)
+    assert weight.sum() == pytest.approx(1) and weight[:60].sum() < 0.05
+
+
+def test_weight_is_the_root_of_the_length_and_blurry_clips_count_less() -> None:
+    a = Clip(row("a", "a"), 0, 100, 0, True)
+    b = Clip(row("b", "b"), 0, 400, 0, True)
+    c = Clip(row("c", "c", lowres=True), 0, 100, 0, True)
+    weight = draw_weights([a, b, c])
+    assert weight[1] == pytest.approx(2 * weight[0]) and weight[2] < weight[0]
+
+
+def test_few_clips_are_of_many_people() -> None:
+    rows = [row(f"{who}{k}", who) for who in "abc" for k in range(5)]
+    assert {r.identity for r in most_varied(rows, 3)} == {"a", "b", "c"}
+    assert len(most_varied(rows, None)) == 15
+
+
+def test_bad_folders_are_named(tmp_path: Path, clips: Path) -> None:
+    with pytest.raises(UserError, match=r"no manifest\.json"):
+        read_manifest(tmp_path)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(UserError, match="cannot read"):
+        read_manifest(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps([{"clip_id": "absent"}]))
+    with pytest.raises(UserError, match="none of the clips"):
+        read_manifest(tmp_path)
+    with pytest.raises(UserError, match="--labels"):
+        Labels()
+    with pytest.raises(UserError, match="no such labels"):
+        Labels(tmp_path / "absent.npz")
+    (tmp_path / "text.npz").write_text("not an archive")
+    with pytest.raises(UserError, match="not a labels archive"):
+        Labels(tmp_path / "text.npz")
+
+
+def test_labels_are_made_once_and_kept(tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = []
+
+    def find(path: Path) -> np.ndarray | None:
+        searched.append(path.stem)
+        return None if path.stem == "p1-1" else np.tile(shape() + 0.5, (FRAMES, 1, 1)).astype(np.float32)
+
+    monkeypatch.setattr(labels_module, "find_landmarks", find)
+    for name in ("p0-0.mp4", "p1-1.mp4"):
+        shutil.copy(clips / name, tmp_path / name)
+    for _ in range(2):
+        labels = Labels(cache=tmp_path / "cache")
+        found = labels.of(tmp_path / "p0-0.mp4")
+        assert found is not None and found.mel is None
+        assert np.abs(found.points - shape() - 0.5).max() < 1 / 4000
+        assert labels.of(tmp_path / "p1-1.mp4") is None
+    assert searched == ["p0-0", "p1-1"]

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[training]'")
+
+from tiny_clips import DOT, FRAMES  # noqa: E402
+
+from codec_models.bitstream.face import FaceDecoder, FaceEncoder, area_8x8  # noqa: E402
+from codec_models.bitstream.hints import STEPS  # noqa: E402
+from codec_models.landmarks import hints_of  # noqa: E402
+from codec_models.training.corpus import Corpus  # noqa: E402
+from codec_models.training.data import WindowConfig, WindowSampler  # noqa: E402
+from codec_models.training.face_points import MIRROR  # noqa: E402
+
+pytestmark = pytest.mark.unit
+
+CLEAN = WindowConfig(slow=0, lost=0, poor_still=0, coded_still=0, lean=0, hints=1, voice=1, side_light=0)
+
+
+def brightest(picture: torch.Tensor, points: torch.Tensor) -> float:
+    """Distance from landmark DOT (or its mirror image) to the white dot, in pixels; picture (3, R, R)."""
+    grey = torch.nn.functional.avg_pool2d(picture.mean(0)[None], 3, 1, 1)[0]
+    side = grey.shape[-1]
+    y, x = divmod(int(grey.argmax()), side)
+    place = (points + 1) / 2 * side
+    return float(min(torch.hypot(place[k, 0] - x - 0.5, place[k, 1] - y - 0.5) for k in (DOT, int(MIRROR[DOT]))))
+
+
+def test_shapes_and_ranges(corpus: Corpus) -> None:
+    sampler = WindowSampler(corpus, seed=1)
+    for side in (64, 128, 256):
+        w = sampler.batch(6, side)
+        s = w.stills.shape[1]
+        assert 1 <= s <= 3 and w.low.shape == (6, 5, 3, 8, 8) and w.stills.shape == (6, s, 3, side, side)
+        assert w.still_low.shape == (6, s, 3, 8, 8) and w.still_points.shape == (6, s, 110, 2)
+        assert w.mel.shape == (6, 80, 16) and w.hints.shape == (6, 6) and w.has.shape == (6, 2)
+        assert w.picture.shape == (6, 3, side, side) and w.points.shape == (6, 110, 2)
+        for name, tensor in w.tensors().items():
+            assert tensor.dtype == torch.float32 and torch.isfinite(tensor).all(), name
+            assert tensor.abs().max() <= (1 if name not in ("points", "still_points") else 2.5), name
+
+
+def test_landmarks_stay_on_the_picture(corpus: Corpus) -> None:
+    sampler = WindowSampler(corpus, CLEAN, seed=2)
+    apart = []
+    for _ in range(4):
+        w = sampler.batch(8, 256)
+        apart += [brightest(w.picture[k], w.points[k]) for k in range(8)]
+        apart += [brightest(w.stills[k, 0], w.still_points[k, 0]) for k in range(8)]
+    assert np.median(apart) < 2 and np.mean(np.array(apart) < 5) > 0.9
+
+
+def test_a_mirrored_face_swaps_its_sides(corpus: Corpus) -> None:
+    sampler = WindowSampler(corpus, dataclasses.replace(CLEAN, mirror=1.0), seed=2)
+    w = sampler.batch(4, 64)
+    assert (w.points[:, [10, 40]].isfinite()).all()
+    from codec_models.training.face_points import AT
+
+    assert (w.points[:, AT[33], 0] < w.points[:, AT[263], 0]).all()  # the eye on the left of the picture stays there
+
+
+def test_the_plain_window_is_what_the_call_decodes(corpus: Corpus) -> None:
+    sampler = WindowSampler(corpus)
+    tick = 20
+    w = sampler.render(sampler.plain(0, [tick], [0]), 256)
+    pictures = ((corpus.pictures(torch.arange(FRAMES), 256).permute(0, 2, 3, 1) + 1) * 127.5).round().byte().numpy()
+    encoder, decoder = FaceEncoder(), FaceDecoder()
+    decoded = []
+    for k in range(tick - 7, tick + 1):
+        hints = hints_of(((corpus.points[k] + 1) / 2).numpy())
+        face = decoder.decode(encoder.encode(area_8x8(pictures[k]), hints))
+        decoded.append(face)
+    assert face.hints is not None and face.picture is not None
+    assert np.abs(w.hints[0].numpy() - np.array(dataclasses.astuple(face.hints))).max() < 1.01 * max(STEPS)
+    real = np.stack([f.picture for f in decoded[-5:] if f.picture is not None]).astype(float)
+    ours = ((w.low[0].permute(0, 2, 3, 1) + 1) * 127.5).numpy()
+    assert np.abs(ours - real).mean() < 1.8  # see test_lattice.py
+    assert np.allclose(((w.still_low[0, 0].permute(1, 2, 0) + 1) * 127.5).numpy(), area_8x8(pictures[0]), atol=1.01)
+
+
+def test_five_frames_a_second_hold_or_mix(corpus: Corpus) -> None:
+    sampler = WindowSampler(corpus)
+    draw = sampler.plain(0, [22, 23, 24], [0], slow=True)
+    held = sampler.render(draw, 64).low
+    # pictures at ticks 15 and 20: the window of tick 22 shows 15, 15, 20, 20, 20
+    assert (held[0, 0] == held[0, 1]).all() and (held[0, 2] == held[0, 4]).all() and (held[0, 1] != held[0, 2]).any()
+    assert (held[0, 4] == held[2, 4]).all()
+    draw.interpolated[:] = True
+    mixed = sampler.render(draw, 64).low
+    steps = mixed[2, 1:] - mixed[2, :-1]  # ticks 20 to 24 lie between two pictures
+    assert torch.allclose(steps, steps[:1].expand_as(steps), atol=1e-5) and steps.abs().max() > 0
+
+
+def test_lost_ticks_are_held_over(corpus: Corpus) -> None:
+    sampler = WindowSampler(corpus)
+    draw = sampler.plain(0, [30], [0])
+    whole = sampler.render(draw, 64)
+    draw.held_from[:], draw.held_to[:] = 2, 9
+    held = sampler.render(draw, 64)
+    assert (held.low[0, :2] == whole.low[0, :2]).all()
+    assert (held.low[0, 2:] == held.low[0, 1]).all() and (held.low[0, 4] != whole.low[0, 4]).any()
+    assert (held.mel[0, :, 4:] == -1).all() and (held.mel[0, :, :4] == whole.mel[0, :, :4]).all()
+
+
+def test_layers_are_dropped_and_say_so(corpus: Corpus) -> None:
+    w = WindowSampler(corpus, seed=5).batch(64, 64)
+    hints, voice = w.has[:, 0] > 0, w.has[:, 1] > 0
+    assert 0 < hints.float().mean() < 1 and 0 < voice.float().mean() < 1
+    assert (w.hints[~hints] == 0).all() and (w.hints[hints] != 0).any()
+    assert (w.mel[~voice] == 0).all() and (w.mel[voice] != 0).any()
+    assert 0 < w.still_found.mean() < 1
+    bare = w.bare(voice=True)
+    assert (bare.hints == 0).all() and (bare.has[:, 1] == w.has[:, 1]).all() and (bare.mel == w.mel).all()
+
+
+def test_poor_stills_do_not_change_the_truth(corpus: Corpus) -> None:
+    sampler = WindowSampler(corpus, dataclasses.replace(CLEAN, other_light=0), seed=3)
+    draw = sampler.draw(4)
+    draw.stills[:] = draw.tick[:, None]
+    clean = sampler.render(draw, 128)
+    assert (clean.stills[:, 0] - clean.picture).abs().max() < 1e-5
+    draw.poor[:] = True
+    poor = sampler.render(draw, 128)
+    assert (poor.picture == clean.picture).all()
+    assert (poor.stills - clean.stills).abs().mean() > 0.003
+    assert (poor.still_low - clean.still_low).abs().mean() < 0.05
+
+
+def test_a_seed_repeats_and_a_state_resumes(corpus: Corpus) -> None:
+    one, two = WindowSampler(corpus, seed=7), WindowSampler(corpus, seed=7)
+    first, again = one.batch(5, 64), two.batch(5, 64)
+    assert all((a == b).all() for a, b in zip(first.tensors().values(), again.tensors().values(), strict=True))
+    state = one.dice.state()
+    expected = one.batch(5, 128)
+    other = WindowSampler(corpus, seed=8)
+    other.dice.load_state(state)
+    resumed = other.batch(5, 128)
+    assert all((a == b).all() for a, b in zip(expected.tensors().values(), resumed.tensors().values(), strict=True))
+    assert (WindowSampler(corpus, seed=8).batch(5, 64).low != first.low).any()
