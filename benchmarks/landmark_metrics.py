@@ -100,8 +100,9 @@ def eye_opening(points: Track) -> NDArray[np.float64]:
     return np.array([(h.eye_left + h.eye_right) / 2 for h in hints])
 
 
-def correlation(true: NDArray[np.float64], made: NDArray[np.float64]) -> float:
-    """Pearson's; 0 where nothing moves in `made`, as in a still."""
+def correlation(true: NDArray[np.float64], made: NDArray[np.float64], least: float = 0.003) -> float:
+    """Pearson's; 0 where `made` has a standard deviation under `least`: the mesh's jitter on a still."""
     a, b = true - true.mean(), made - made.mean()
-    power = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / power if power > 1e-9 else 0.0
+    if made.std() < least or not a.any():
+        return 0.0
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Protocol
@@ -54,6 +55,8 @@ def reconstructor(name: str = "auto", say: Callable[[str], None] = _on_stderr) -
     if name not in NAMES:
         raise UserError(f"no reconstruction called {name}; known are {', '.join(NAMES)}")
     if name != "still-colour":
+        # read when torch is loaded: threads that wait must not take the cores from the rest of the call
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             from .network import NetworkReconstructor
 
