@@ -1,0 +1,195 @@
+"""The trained upsampler in a call: the still is encoded when it comes, then one picture is drawn a tick (torch engine).
+
+Set OMP_WAIT_POLICY=PASSIVE before this module is imported where other processes share the cores.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import astuple, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .audio_encoder import ROWS
+from .bitstream.face import FaceTick, area_8x8
+from .bitstream.still import IdentityStill
+from .bitstream.timing import SAMPLES_PER_TICK
+from .errors import UserError
+from .hint_measure import HINTS
+from .layers import channels_last
+from .mel import BANDS, FLOOR, LogMel, normalised
+from .reconstruction import enlarge
+from .upsampler import LIVE, IdentityFeatures, Upsampler, UpsamplerConfig
+
+DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "upsampler.safetensors"
+MAX_STILLS = 8
+"""Stills that are kept; the oldest goes."""
+HELD_HINTS = 12
+"""Ticks for which hints hold when none come: half a second, then the network does without."""
+_CHANGE = 12
+"""Ticks between two choices of stills: a picture that jumps to and fro is worse than one from the second best."""
+_DTYPES = ("F32", "F16", "BF16")
+
+
+@dataclass(slots=True)
+class StreamState:
+    """All that a stream remembers. window: the last T 8x8 frames, newest last, (3, 8, 8) in [-1, 1]; rows: the last 16
+    log-mel rows (16, 80), log10 power; hints (6,) raw and the ticks since they came.
+    """
+
+    window: deque[NDArray[np.float32]]
+    rows: NDArray[np.float32] = field(default_factory=lambda: np.full((ROWS, BANDS), FLOOR, np.float32))
+    hints: NDArray[np.float32] = field(default_factory=lambda: np.zeros(HINTS, np.float32))
+    hints_age: int | None = None
+    log_mel: LogMel = field(default_factory=LogMel)
+
+    def push(self, face: FaceTick, voice: NDArray[np.int16] | None) -> None:
+        """Take in a tick. A missing frame holds the last one, a window that is not full yet holds its first."""
+        if face.picture is not None:
+            frame = _unit(face.picture)
+            self.window.extend([frame] * (1 if self.window else self.window.maxlen or 1))
+        elif self.window:
+            self.window.append(self.window[-1])
+        samples = np.zeros(SAMPLES_PER_TICK, np.int16) if voice is None else voice
+        rows = self.log_mel.push(samples)
+        self.rows = np.concatenate([self.rows[len(rows) :], rows])
+        if face.hints is not None:
+            self.hints, self.hints_age = np.array(astuple(face.hints), np.float32), 0
+        elif self.hints_age is not None:
+            self.hints_age = self.hints_age + 1 if self.hints_age < HELD_HINTS else None
+
+
+class NetworkReconstructor:
+    """Reconstructor (see `codec_models.reconstruction`) with the upsampler.
+
+    weights: safetensors of exactly the parameters of `config`; None for those that come with the program. stills: how
+    many of the received stills are used at once, those whose 8x8 frames are nearest to the current one, 1 to 3.
+    bfloat16: reduced precision where the hardware has it. Raises UserError where the weights cannot be used.
+
+    Before the first still, the enlarged 8x8 frame is shown; before the first frame, the still itself. A still without
+    landmarks works, with rough motion.
+    """
+
+    def __init__(
+        self,
+        weights: Path | None = None,
+        config: UpsamplerConfig = LIVE,
+        device: str = "cpu",
+        stills: int = 1,
+        bfloat16: bool = False,
+    ) -> None:
+        if not 1 <= stills <= 3:
+            raise ValueError(f"{stills} stills at once: 1 to 3")
+        self.device = device
+        self.backend = f"torch {'bf16' if bfloat16 else 'fp32'}, width {config.width}"
+        self._device, self._stills, self._bfloat16 = torch.device(device), stills, bfloat16
+        self._model = load_upsampler(weights or DEFAULT_WEIGHTS, config).to(self._device)
+        self._identities: deque[tuple[IdentityFeatures, NDArray[np.float32]]] = deque(maxlen=MAX_STILLS)
+        self._newest: NDArray[np.uint8] | None = None
+        self._chosen: IdentityFeatures | None = None
+        self._choice: list[int] = []
+        self.reset()
+
+    def reset(self) -> None:
+        self._state = StreamState(deque(maxlen=self._model.config.window))
+        self._until_choice = 0
+
+    @torch.inference_mode()
+    def set_identity(self, still: IdentityStill) -> None:
+        """Encodes the still: some five times the work of a tick."""
+        low = _unit(area_8x8(still.picture))
+        picture = self._tensor(_unit(still.picture)).contiguous(memory_format=torch.channels_last)
+        points = None if still.points is None else self._tensor(still.points * 2 - 1)[:, None]
+        with self._precision():
+            identity = self._model.encode_stills(picture[:, None], self._tensor(low)[:, None], points)
+        self._identities.append((identity, low))
+        self._newest = still.picture
+        self._chosen, self._until_choice = None, 0
+
+    @torch.inference_mode()
+    def tick(self, face: FaceTick, voice: NDArray[np.int16] | None) -> NDArray[np.uint8]:
+        state = self._state
+        state.push(face, voice)
+        if not state.window:
+            return np.full((256, 256, 3), 128, np.uint8) if self._newest is None else self._newest.copy()
+        identity = self._choose(state.window[-1])
+        if identity is None:
+            return _bytes(enlarge(np.ascontiguousarray(state.window[-1].transpose(1, 2, 0))))
+        has = np.array([state.hints_age is not None, voice is not None], np.float32)
+        with self._precision():
+            picture = self._model(
+                identity,
+                self._tensor(np.stack(state.window)),
+                self._tensor(normalised(state.rows).T),
+                self._tensor(state.hints),
+                self._tensor(has),
+            ).picture
+        scaled = picture[0].permute(1, 2, 0).mul(127.5).add_(128.0).clamp_(0, 255)
+        return np.ascontiguousarray(scaled.to(torch.uint8).cpu().numpy())
+
+    def _choose(self, low: NDArray[np.float32]) -> IdentityFeatures | None:
+        if not self._identities:
+            return None
+        self._until_choice -= 1
+        if self._chosen is None or (self._until_choice < 0 and len(self._identities) > self._stills):
+            apart = [float(np.square(low - own).mean()) for _, own in self._identities]
+            choice = sorted(np.argsort(apart, kind="stable")[: self._stills].tolist())
+            if self._chosen is None or choice != self._choice:
+                self._choice = choice
+                parts = [self._identities[k][0] for k in choice]
+                self._chosen = parts[0] if len(parts) == 1 else IdentityFeatures.together(parts)
+            self._until_choice = _CHANGE
+        return self._chosen
+
+    def _tensor(self, values: NDArray[np.float32]) -> Tensor:
+        """With a batch axis, on the device."""
+        return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(self._device)[None]
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16)
+
+
+def load_upsampler(path: Path, config: UpsamplerConfig = LIVE) -> Upsampler:
+    """The network with weights from a safetensors file of exactly its parameters, in 32 or 16 bits, ready to run.
+
+    Raises UserError where there is no such file or it is anything else.
+    """
+    model = Upsampler(config)
+    mine = model.state_dict()
+    again = "give weights that were trained with this version and configuration"
+    if not path.is_file():
+        raise UserError(f"no trained weights at {path}: train them or give the path of a safetensors file")
+    try:
+        with safe_open(path, "pt") as stored:
+            names = set(stored.keys())
+            if names != mine.keys():
+                wrong = sorted(names ^ mine.keys())[0]
+                verb = "lacks" if wrong in mine else "has an unknown"
+                raise UserError(f"{path} {verb} {wrong} ({len(names ^ mine.keys())} such in all): {again}")
+            for name, value in mine.items():
+                part = stored.get_slice(name)
+                if part.get_shape() != list(value.shape) or part.get_dtype() not in _DTYPES:
+                    found = f"{part.get_dtype()} {part.get_shape()}, not floats {list(value.shape)}"
+                    raise UserError(f"{path}: {name} is {found}: {again}")
+                loaded = stored.get_tensor(name).float()
+                if not bool(torch.isfinite(loaded).all()):
+                    raise UserError(f"{path}: {name} is not finite: the training went wrong; give other weights")
+                value.copy_(loaded)
+    except (OSError, SafetensorError) as e:
+        raise UserError(f"{path} is not a safetensors file ({e}): give the path of one") from e
+    return channels_last(model).eval().requires_grad_(False)
+
+
+def _unit(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(n, n, 3) uint8 -> (3, n, n) in [-1, 1]."""
+    return np.asarray(picture.transpose(2, 0, 1) / np.float32(127.5) - 1, np.float32)
+
+
+def _bytes(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(n, n, 3) in [-1, 1] -> uint8, rounded and clipped."""
+    return np.asarray(np.clip(picture * 127.5 + 128, 0, 255), np.uint8)
