@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from codec_models.bitstream.packet import TickPacket
-from codec_models.bitstream.still import IdentityStill, encode_still
+from codec_models.bitstream.still import MAX_BYTES, IdentityStill, encode_still
 from codec_models.bitstream.timing import TICK_MS
 from codec_models.errors import UserError
 from signaling.call import CallEvents, ReceivedPacket
@@ -57,7 +57,7 @@ class SessionConfig:
     redundant: int | None = None
     seconds: float | None = None
     linger: float = 0.3
-    max_still_bytes: int = 5000
+    max_still_bytes: int = MAX_BYTES
     late_ticks: int = 5
 
 

@@ -59,8 +59,8 @@ DEFAULT = -1
 _DEFAULTS: dict[tuple[str, int], tuple[int, float]] = {
     ("full", 25): (6, 0.1),
     ("full", 5): (6, 0.13),
-    ("lean", 25): (11, 0.08),
-    ("lean", 5): (11, 0.1),
+    ("lean", 25): (10, 0.1),
+    ("lean", 5): (10, 0.1),
 }
 _LEVEL_LIMIT = 400 * UNIT
 _MAX_SYMBOL = 600

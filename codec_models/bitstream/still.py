@@ -28,6 +28,8 @@ from .timing import PICTURE
 
 VERSION = 1
 MAX_STILL_BYTES = 32_768
+MAX_BYTES = 5000
+"""What a sender gives a still: 0.7 kb/s of a call of one minute."""
 _FORMATS = ("AVIF", "WEBP", "JPEG")
 
 
@@ -39,7 +41,7 @@ class IdentityStill:
     points: NDArray[np.float32] | None
 
 
-def encode_still(still: IdentityStill, max_bytes: int = 6000) -> bytes:
+def encode_still(still: IdentityStill, max_bytes: int = MAX_BYTES) -> bytes:
     """Encode at the best quality that fits max_bytes (bytes of the whole message, landmarks included).
 
     Where not even the lowest quality fits, that one is returned. Takes about 0.3 s of one core: never call it on
