@@ -72,6 +72,7 @@ def _add_common(add: Callable[..., argparse.Action]) -> None:
     add("--max-clips", type=_whole, help="use fewer clips, of as many people as possible")
     add("--dev-clips", type=_whole, help="measure on fewer clips")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add("--threads", type=_whole, help="of the CPU; fewer are quicker where others compute beside the training")
     add("--seed", type=int, default=0)
 
 

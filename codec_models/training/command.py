@@ -9,16 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from ..errors import UserError
 from ..upsampler import LIVE, PAPER, Upsampler
-from .checkpoint import CHECKPOINT, claim_folder
+from .checkpoint import CHECKPOINT, claim_folder, load_weights
 from .corpus import Corpus, most_varied, read_manifest
 from .data import WindowSampler
 from .evaluation import Evaluation
 from .labels import Labels
 from .progress import Progress
 from .upsampler import Run, UpsamplerRecipe, train
+from .warm_start import warm_start
 from .world import World, join_world
 
 _CPU_DEV_CLIPS = 12
@@ -32,6 +34,8 @@ def run_upsampler(options: argparse.Namespace) -> int:
         raise UserError("--resume goes on from a checkpoint, --init starts from weights: give one of them")
     if options.resume and not options.resume.is_file():
         raise UserError(f"no such checkpoint: {options.resume}")
+    if options.threads:
+        torch.set_num_threads(options.threads)
     world = join_world(options.device)
     try:
         name = f"upsampler_{options.config}.safetensors"
@@ -39,6 +43,8 @@ def run_upsampler(options: argparse.Namespace) -> int:
             claim_folder(options.out, [CHECKPOINT, name], options.resume is not None)
         torch.manual_seed(options.seed)
         network = Upsampler(LIVE if options.config == "live" else PAPER)
+        if options.init:
+            initialise(network, options.init)
         labels = Labels(options.labels, options.cache)
         corpus = load(options.clips, labels, world, options.max_clips)
         sampler = WindowSampler(corpus, seed=options.seed + 1000 * world.rank)
@@ -60,11 +66,26 @@ def run_upsampler(options: argparse.Namespace) -> int:
         )
         if options.init:  # trained weights need no easy beginning
             recipe = dataclasses.replace(recipe, curriculum=())
-        run = Run(options.out, options.config, options.resume, options.init, start)
+        run = Run(options.out, options.config, options.resume, start)
         train(network, sampler, evaluation, recipe, world, run)
     finally:
         world.leave()
     return 0
+
+
+def initialise(network: Upsampler, path: Path) -> None:
+    """Fill a network from its own weights, or from those of the first prototype."""
+    try:
+        with safe_open(path, "pt") as file:
+            prototype = "lm_low.weight" in file.keys()  # noqa: SIM118
+    except FileNotFoundError:
+        raise UserError(f"no such weights file: {path}") from None
+    except (SafetensorError, OSError) as e:
+        raise UserError(f"{path} is not a safetensors file") from e
+    if prototype:
+        warm_start(network, path)
+    else:
+        load_weights(path, network)
 
 
 def load(folder: Path, labels: Labels, world: World, most: int | None, stills: int = 1) -> Corpus:

@@ -21,8 +21,8 @@ from ..bitstream.prior import face_prior
 _LUMA_OFFSET = 128 * UNIT
 _PROFILES: tuple[Profile, Profile] = ("full", "lean")
 _DEFAULTS = [[FaceConfig(profile, fps=fps) for fps in (25, 5)] for profile in _PROFILES]
-_ZONE_PER_WEIGHT = (2.5, 1.5)
-"""At 25 and at 5 fps, where more moves and bits differ less."""
+_ZONE_PER_WEIGHT = ((2.3, 1.5), (2.5, 2.0))
+"""Dead zone per rate weight, of each profile at 25 and at 5 fps, where more moves and bits differ less."""
 _REFRESH_ZONE = 0.3
 """Of the dead zone, in a refresh."""
 
@@ -34,7 +34,8 @@ def default_quality(lean: Tensor) -> Tensor:
 
 def dead_zone(lean: Tensor, slow: Tensor) -> Tensor:
     """How far beyond half a step a sample must move before it is coded again, (B,) in steps; slow (B,): at 5 fps."""
-    zones = torch.tensor([[c.rate_weight * z for c, z in zip(row, _ZONE_PER_WEIGHT, strict=True)] for row in _DEFAULTS])
+    weights = torch.tensor([[config.rate_weight for config in row] for row in _DEFAULTS])
+    zones = weights * torch.tensor(_ZONE_PER_WEIGHT)
     return zones.to(lean.device)[lean.long(), slow.long()]
 
 

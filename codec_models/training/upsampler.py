@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..bitstream.timing import PICTURE
 from ..errors import UserError
 from ..layers import channels_last
-from .checkpoint import CHECKPOINT, load_checkpoint, load_weights, save_checkpoint, save_weights
+from .checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint, save_weights
 from .data import WindowSampler
 from .discriminator import PatchDiscriminator, adversarial_loss, critic_loss, feature_matching_loss
 from .evaluation import Evaluation, Figures
@@ -32,7 +32,8 @@ from .progress import Progress, training_line
 from .windows import Made, Windows
 from .world import World
 
-_WARM_UP = 200
+_WARM_UP, _WARM_UP_SHARE = 200, 0.05
+"""Steps, and share of the plan, after which the learning rate is full, whichever comes first."""
 _ADVERSARY_WARM_UP = 300
 _LEAST_RATE = 0.02
 _PACE = 10
@@ -75,9 +76,10 @@ class UpsamplerRecipe:
         return self.resolution
 
     def rate(self, progress: float, step: int) -> float:
-        """Learning rate: a linear warm-up, then level, then a linear cool-down."""
+        """Learning rate: a linear warm-up, shorter where the plan is short, then level, then a linear cool-down."""
+        rise = max((step + 1) / _WARM_UP, progress / _WARM_UP_SHARE)
         fall = (1 - progress) / self.cooldown if self.cooldown > 0 else 1.0
-        return self.learning_rate * min(1.0, (step + 1) / _WARM_UP) * min(1.0, max(_LEAST_RATE, fall))
+        return self.learning_rate * min(1.0, rise) * min(1.0, max(_LEAST_RATE, fall))
 
 
 class WholeUpsampler(nn.Module):
@@ -237,7 +239,7 @@ class UpsamplerTraining:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Files of one run: where it writes, under which name, what it starts from.
+    """Files of one run: where it writes, under which name, the checkpoint it goes on from.
 
     start: `time.monotonic` when its minutes began, now where it is None.
     """
@@ -245,7 +247,6 @@ class Run:
     out: Path
     name: str = "live"
     resume: Path | None = None
-    init: Path | None = None
     start: float | None = None
 
 
@@ -261,11 +262,9 @@ def train(
 
     evaluation is needed in the first process only.
     """
-    out, name, resume, init = run.out, run.name, run.resume, run.init
+    out, name, resume = run.out, run.name, run.resume
     begin = time.monotonic() if run.start is None else run.start
     progress_line = Progress(world.first)
-    if init is not None:
-        load_weights(init, network)
     training = UpsamplerTraining(network, sampler, recipe, world)
     if resume is not None:
         training.load_state(load_checkpoint(resume, world.device))
@@ -293,21 +292,23 @@ def train(
     total = recipe.of * 60 if recipe.of else float("inf")
     _, cost = measure(recipe.resolution, sheet=False)
     # What is left must do for the last measurement and for saving.
-    end = begin + 60 * recipe.minutes - world.agreed(1.3 * cost + 3)
+    end = begin + 60 * recipe.minutes - world.agreed(1.5 * cost + 3)
     if not recipe.of:
         total = training.seconds + max(1.0, end - time.monotonic())
     now = time.monotonic()
     first_samples, looped, measured, saved, running = training.samples, now, now, now, True
-    elapsed, idle = training.seconds, 0.0
+    elapsed, idle, slowest = training.seconds, 0.0, 0.0
     progress = world.agreed(_share(training, recipe, total))
     try:
         while running:
+            began = time.monotonic()
             terms = training.advance(progress)
             now = time.monotonic()
+            slowest = max(slowest, now - began)
             training.seconds = elapsed + now - looped - idle
             if world.size == 1 or recipe.steps is not None or training.step % _PACE == 0:
                 progress = _share(training, recipe, total)
-                over = progress >= 1 or (recipe.steps is None and now >= end)
+                over = progress >= 1 or (recipe.steps is None and now + slowest >= end)
                 # Negative says stop.
                 progress = world.agreed(-1.0 if over else progress)
                 running = progress >= 0

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch", reason="training needs torch: pip install -e '.[training]'")
+torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[training]'")
+torch.set_num_threads(1)  # the networks are tiny, and threads that wait for each other are not
 sys.path.insert(0, str(Path(__file__).parent))  # tiny_clips.py, tiny_upsampler.py
 
 from tiny_clips import make_clips
@@ -19,8 +20,6 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def corpus(clips: Path):  # type: ignore[no-untyped-def]
-    import torch
-
     from codec_models.training.corpus import Corpus, read_manifest
     from codec_models.training.labels import Labels
 

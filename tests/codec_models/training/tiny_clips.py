@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from codec_models.landmarks import POINTS
+from codec_models.landmarks import BROWS, EYES, LIPS, NOSE, POINTS
 
 FRAMES = 40
 DOT = 0
@@ -25,6 +25,11 @@ def shape() -> NDArray[np.float32]:
     """Landmarks (110, 2) around the middle of the face, in picture fractions."""
     angle = np.linspace(0, 2 * np.pi, len(POINTS), endpoint=False)
     points = np.stack([0.28 * np.cos(angle), 0.3 * np.sin(angle)], 1).astype(np.float32)
+    groups = ((LIPS, 0.0, 0.17), (EYES[:6], -0.14, -0.12), (EYES[6:], 0.14, -0.12), (BROWS[:5], -0.14, -0.2))
+    for group, x, y in (*groups, (BROWS[5:], 0.14, -0.2), (NOSE, 0.0, 0.0)):
+        turn = np.linspace(0, 2 * np.pi, len(group), endpoint=False)
+        for mesh, dx, dy in zip(group, 0.08 * np.cos(turn), 0.03 * np.sin(turn), strict=True):
+            points[_AT[mesh]] = x + dx, y + dy
     for mesh, place in _PLACES.items():
         points[_AT[mesh]] = place
     return points

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[training]'")
+
+from codec_models.training import losses  # noqa: E402
+from codec_models.training.corpus import Corpus  # noqa: E402
+from codec_models.training.data import WindowSampler  # noqa: E402
+from codec_models.training.discriminator import (  # noqa: E402
+    PatchDiscriminator,
+    adversarial_loss,
+    critic_loss,
+    feature_matching_loss,
+)
+from codec_models.training.face_points import AT  # noqa: E402
+from codec_models.training.windows import Made, Windows  # noqa: E402
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(scope="module")
+def windows(corpus: Corpus) -> Windows:
+    return WindowSampler(corpus, seed=4).batch(3, 128)
+
+
+def made_of(w: Windows) -> Made:
+    coarse = torch.nn.functional.adaptive_avg_pool2d(w.picture, 32)
+    return Made(w.picture, w.picture, w.points, coarse, w.still_points)
+
+
+def test_zero_at_the_truth(windows: Windows) -> None:
+    terms = losses.plain_losses(made_of(windows), windows, losses.LossWeights())
+    assert all(0 <= float(t) < 1e-5 for t in terms.values()), {k: float(t) for k, t in terms.items()}
+
+
+def test_every_term_grows_and_has_a_gradient(windows: Windows) -> None:
+    leaves = [t.detach().clone().requires_grad_() for t in made_of(windows)]
+    with torch.no_grad():
+        for leaf in leaves:
+            leaf.add_(0.05 * torch.randn(leaf.shape, generator=torch.Generator().manual_seed(0)))
+    terms = losses.plain_losses(Made(*leaves), windows, losses.LossWeights())
+    assert all(float(t.detach()) > 1e-4 for t in terms.values()), terms
+    torch.autograd.backward(torch.stack(list(terms.values())).sum())
+    for leaf in leaves:
+        assert leaf.grad is not None and torch.isfinite(leaf.grad).all() and (leaf.grad != 0).any()
+
+
+def test_gradients_are_finite_at_the_truth_itself(windows: Windows) -> None:
+    leaves = [t.detach().clone().requires_grad_() for t in made_of(windows)]
+    terms = losses.plain_losses(Made(*leaves), windows, losses.LossWeights())
+    torch.autograd.backward(torch.stack(list(terms.values())).sum())
+    assert all(leaf.grad is not None and torch.isfinite(leaf.grad).all() for leaf in leaves)
+
+
+def test_lips_weigh_far_more_than_the_wall(windows: Windows) -> None:
+    weight = losses.pixel_weights(windows.points, 128, losses.LossWeights())
+    mouth = (windows.points[0, [AT[13], AT[14]]].mean(0) + 1) * 64
+    x, y = mouth.clamp(0, 127).long().tolist()
+    assert 20 < float(weight[0, 0, y, x]) < 200
+    assert float(weight[0, 0].min()) < 1
+
+
+def test_a_shut_mouth_costs_more_than_a_shift(windows: Windows) -> None:
+    shut = windows.points.clone()
+    shut[:, AT[14]] = shut[:, AT[13]]
+    assert losses.opening_loss(shut, windows.points) > 0.01
+    assert losses.opening_loss(windows.points + 0.1, windows.points) < 1e-5
+
+
+def test_ssim_is_that_of_the_literature() -> None:
+    metrics = pytest.importorskip("skimage.metrics")
+    a = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    b = (a + 0.3 * torch.randn(a.shape, generator=torch.Generator().manual_seed(1))).clamp(-1, 1)
+    _, full = metrics.structural_similarity(
+        a[0, 0].numpy(),
+        b[0, 0].numpy(),
+        data_range=2.0,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )
+    assert float(losses.ssim(a, b)) == pytest.approx(full[5:-5, 5:-5].mean(), abs=1e-4)
+    assert float(losses.ssim(a, a)) == pytest.approx(1)
+
+
+def test_the_critic_can_learn_and_teach(windows: Windows) -> None:
+    torch.manual_seed(0)
+    critic = PatchDiscriminator(8)
+    optimiser = torch.optim.Adam(critic.parameters(), 2e-3)
+    picture, still = windows.picture, windows.stills[:, 0]
+    blurry = torch.nn.functional.interpolate(torch.nn.functional.avg_pool2d(picture, 16), scale_factor=16)
+    first = None
+    for _ in range(12):
+        loss = critic_loss(critic(picture, still), critic(blurry, still))
+        first = loss.item() if first is None else first
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+    assert loss.item() < 0.8 * first
+    made = blurry.clone().requires_grad_()
+    real, fake = critic(picture, still), critic(made, still)
+    torch.autograd.backward(adversarial_loss(fake) + feature_matching_loss(real, fake))
+    assert made.grad is not None and (made.grad != 0).any()
+    assert float(feature_matching_loss(real, critic(picture, still))) == 0
+
+
+def test_weights_of_regions_are_named() -> None:
+    weights = losses.LossWeights()
+    assert weights.region("left eye") == weights.eyes and weights.region("right brow") == weights.brows
+    assert {f.name for f in dataclasses.fields(weights)} >= {"lips", "nose"}

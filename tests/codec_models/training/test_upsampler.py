@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[training]'")
+
+from safetensors.torch import load_file  # noqa: E402
+from tiny_upsampler import TinyUpsampler  # noqa: E402
+
+from codec_models.errors import UserError  # noqa: E402
+from codec_models.training.checkpoint import claim_folder, load_checkpoint, load_weights  # noqa: E402
+from codec_models.training.corpus import Corpus  # noqa: E402
+from codec_models.training.data import WindowSampler  # noqa: E402
+from codec_models.training.evaluation import Evaluation, correlation  # noqa: E402
+from codec_models.training.upsampler import Run, UpsamplerRecipe, UpsamplerTraining, train  # noqa: E402
+from codec_models.training.world import World  # noqa: E402
+
+pytestmark = pytest.mark.unit
+
+CPU = World(torch.device("cpu"))
+QUICK = UpsamplerRecipe(steps=6, batch=2, resolution=64, curriculum=(), bfloat16=False)
+
+
+def fresh(corpus: Corpus, recipe: UpsamplerRecipe = QUICK) -> UpsamplerTraining:
+    torch.manual_seed(0)
+    return UpsamplerTraining(TinyUpsampler(), WindowSampler(corpus, seed=1), recipe, CPU)
+
+
+def advance(training: UpsamplerTraining, steps: int) -> list[dict[str, float]]:
+    return [
+        {k: float(v) for k, v in training.advance(training.step / QUICK.steps).items()}  # type: ignore[operator]
+        for _ in range(steps)
+    ]
+
+
+@pytest.mark.parametrize("phase", ["plain", "gan"])
+def test_a_resumed_run_gives_the_same_numbers(corpus: Corpus, tmp_path: Path, phase: str) -> None:
+    recipe = dataclasses.replace(QUICK, phase=phase)
+    whole = fresh(corpus, recipe)
+    expected = advance(whole, 4)
+    first = fresh(corpus, recipe)
+    assert advance(first, 2) == expected[:2]
+    torch.save(first.state(), tmp_path / "last.pt")
+    second = fresh(corpus, recipe)
+    second.load_state(load_checkpoint(tmp_path / "last.pt", CPU.device))
+    assert advance(second, 2) == expected[2:]
+    for a, b in zip(second.average.state_dict().values(), whole.average.state_dict().values(), strict=True):
+        assert (a == b).all()
+
+
+def test_a_run_learns_writes_and_goes_on(corpus: Corpus, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(QUICK, steps=8, learning_rate=0.02, ema=0.5)
+    evaluation = Evaluation(WindowSampler(corpus), windows=3, clips=1)
+    torch.manual_seed(0)
+    figures = train(TinyUpsampler(), WindowSampler(corpus, seed=1), evaluation, recipe, CPU, Run(tmp_path))
+    lines = [json.loads(line) for line in (tmp_path / "figures.jsonl").read_text().splitlines()]
+    assert figures is not None and lines[-1]["step"] == 8
+    assert lines[-1]["landmarks"] < lines[0]["landmarks"]
+    assert lines[0]["psnr_bicubic"] == lines[-1]["psnr_bicubic"] > 10
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+    weights = load_file(tmp_path / "upsampler_live.safetensors")
+    assert all(t.dtype == torch.float16 for t in weights.values())
+    load_weights(tmp_path / "upsampler_live.safetensors", TinyUpsampler())
+    more = dataclasses.replace(recipe, steps=9)
+    resumed = Run(tmp_path, resume=tmp_path / "last.pt")
+    train(TinyUpsampler(), WindowSampler(corpus, seed=1), None, more, CPU, resumed)
+    assert load_checkpoint(tmp_path / "last.pt", CPU.device)["step"] == 9
+
+
+def test_ends_in_time(corpus: Corpus, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(QUICK, steps=None, minutes=0.07)
+    train(TinyUpsampler(), WindowSampler(corpus, seed=1), None, recipe, CPU, Run(tmp_path))
+    assert load_checkpoint(tmp_path / "last.pt", CPU.device)["step"] >= 1
+
+
+def test_schedule() -> None:
+    recipe = UpsamplerRecipe(curriculum=((64, 0.1), (128, 0.5)), cooldown=0.3, learning_rate=1.0)
+    assert [recipe.side(p) for p in (0, 0.2, 0.6, 1.0)] == [64, 128, 256, 256]
+    assert dataclasses.replace(recipe, resolution=128).side(0.9) == 128
+    assert recipe.rate(0.0, 0) == pytest.approx(1 / 200) and recipe.rate(0.5, 999) == 1
+    assert recipe.rate(0.85, 999) == pytest.approx(0.5) and recipe.rate(1.0, 999) == pytest.approx(0.02)
+
+
+def test_files_are_guarded(tmp_path: Path, corpus: Corpus) -> None:
+    claim_folder(tmp_path / "a", ["last.pt"], False)
+    (tmp_path / "a" / "last.pt").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="--resume"):
+        claim_folder(tmp_path / "a", ["last.pt"], False)
+    claim_folder(tmp_path / "a", ["last.pt"], True)
+    with pytest.raises(UserError, match="not a checkpoint"):
+        load_checkpoint(tmp_path / "a" / "last.pt", CPU.device)
+    with pytest.raises(UserError, match="no such checkpoint"):
+        load_checkpoint(tmp_path / "absent.pt", CPU.device)
+    with pytest.raises(UserError, match="not a safetensors"):
+        load_weights(tmp_path / "a" / "last.pt", TinyUpsampler())
+    state = fresh(corpus).state()
+    state["network"] = {"other": torch.zeros(1)}
+    with pytest.raises(UserError, match="another network"):
+        fresh(corpus).load_state(state)
+
+
+def test_correlation() -> None:
+    a = torch.arange(10.0)
+    assert correlation(a, 3 * a - 1) == pytest.approx(1) and correlation(a, -a) == pytest.approx(-1)
+    assert correlation(a, torch.ones(10)) is None
