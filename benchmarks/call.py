@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             profile=config.profile,
         )
         sides = {"sender": result.sender, "receiver": result.receiver}
-        write_json(options.json, document(rows, how, report=result.report, sides=sides))
+        write_json(options.json, document(rows, how, **result.report, sides=sides))
         print(f"figures: {options.json}")
     return 130 if result.interrupted else 0
 

@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         terminal.close()
     rows = [row_of(result.report, config.codec, options.source)]
     sides = {"sender": result.sender, "receiver": result.receiver}
-    write_json(figures, document(rows, settings(processes=result.commands), report=result.report, sides=sides))
+    write_json(figures, document(rows, settings(processes=result.commands), **result.report, sides=sides))
     print(table(printed(result.report), {"figure": "figure", "value": "value", "meaning": ""}))
     print(f"recording: {recording}\nfigures:   {figures}")
     if terminal.address:

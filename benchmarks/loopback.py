@@ -129,14 +129,17 @@ def merge(sender: Mapping[str, Any], receiver: Mapping[str, Any]) -> dict[str, A
 
 
 def row_of(report: Mapping[str, Any], codec: str, clip: str) -> Row:
-    """A flat row: nested figures become `latency_ms_p95`, `wire_kbps_received` and so on."""
+    """A flat row: nested figures become `latency_ms_p95`, `wire_kbps_received` and so on.
+
+    The face's rate stands there under the call's name and under the name that all benchmarks share.
+    """
     row: Row = {"codec": codec, "clip": clip}
     names = {"face_kbps": "kbps", "face_bpp": "bpp"}
     for key, value in report.items():
         if isinstance(value, Mapping):
             row.update({f"{key}_{name}": v for name, v in value.items()})
         elif not isinstance(value, list):
-            row[names.get(key, key)] = value
+            row[key] = row[names.get(key, key)] = value
     return row
 
 

@@ -102,7 +102,7 @@ def test_call_writes_the_benchmarks_json(
     assert written["rows"][0]["codec"] == "ours-25" and written["rows"][0]["wire_kbps_received"] == 20.0
     assert written["mean"]["ours-25"]["kbps"] == 2.0
     assert written["settings"]["loss"] == 0.1 and len(written["settings"]["processes"]) == 3
-    assert written["report"]["hint_kbps"] == 0.3
+    assert written["hint_kbps"] == 0.3
     assert str(tmp_path) not in " ".join(written["settings"]["processes"])
     assert "fps_shown" in capsys.readouterr().out
 
@@ -145,7 +145,7 @@ def test_demo_leaves_figures_and_names_the_page(
     told = capsys.readouterr().out
     assert "25.0 fps  2.2 kb/s face" in told
     assert "http://127.0.0.1:1234/" in told.splitlines()[-1]
-    assert json.loads((tmp_path / "out" / "demo.json").read_text())["report"]["fps_shown"] == 25.0
+    assert json.loads((tmp_path / "out" / "demo.json").read_text())["fps_shown"] == 25.0
 
 
 def test_demo_ends_well_after_an_interrupt_when_something_was_measured(tmp_path: Path) -> None:
