@@ -74,7 +74,8 @@ def test_the_receivers_figures_win_and_nothing_is_lost() -> None:
     merged = merge({"a": 1, "b": 2, "hint_kbps": 0.3, "role": "sender", "settings": {}}, {"b": 3, "c": None})
     assert merged == {"a": 1, "b": 3, "hint_kbps": 0.3}
     row = row_of({"face_kbps": 2.0, "face_bpp": 0.001, "latency_ms": {"p95": 90.0}, "list": [1]}, "ours-25", "x")
-    assert row == {"codec": "ours-25", "clip": "x", "kbps": 2.0, "bpp": 0.001, "latency_ms_p95": 90.0}
+    rates = {"kbps": 2.0, "face_kbps": 2.0, "bpp": 0.001, "face_bpp": 0.001}
+    assert row == {"codec": "ours-25", "clip": "x", "latency_ms_p95": 90.0} | rates
     assert any(line["value"] == "p95 90" for line in printed({"latency_ms": {"p95": 90.0}}))
 
 
