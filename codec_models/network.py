@@ -107,7 +107,9 @@ class NetworkReconstructor:
         points = None if still.points is None else self._tensor(still.points * 2 - 1)[:, None]
         with self._precision():
             identity = self._model.encode_stills(picture[:, None], self._tensor(low)[:, None], points)
-        self._identities.append((identity, low))
+        # a still that comes again, after a reconnect, takes its own place
+        others = [(i, own) for i, own in self._identities if not np.array_equal(own, low)]
+        self._identities = deque([*others, (identity, low)], MAX_STILLS)
         self._newest = still.picture
         self._chosen, self._until_choice = None, 0
 

@@ -153,6 +153,17 @@ def test_the_nearest_still_is_used(weights: Path) -> None:
     assert np.array_equal(one, alone.tick(frame, None)) and not np.array_equal(both.tick(frame, None), one)
 
 
+def test_a_still_that_comes_again_counts_once(weights: Path) -> None:
+    frame = FaceTick(area_8x8(still(3).picture), None)
+    pictures = []
+    for again in (1, 3):
+        model = NetworkReconstructor(weights, TINY, stills=2)
+        for seed in [3] * again + [4]:
+            model.set_identity(still(seed))
+        pictures.append(model.tick(frame, None))
+    assert np.array_equal(pictures[0], pictures[1])
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow(weights: Path) -> None:
     model = NetworkReconstructor(weights, TINY)
