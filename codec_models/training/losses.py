@@ -1,9 +1,9 @@
 """What the upsampler is trained to do, without any pretrained network.
 
-The paper (av-upsampler section 3.2, eq. 2 and 4) adds the error of four regions with weight 100. Regions are small (at
-128 pixels the boxes around lips cover 3.5 %, around an eye 1.3 %, brows 2 %, nose 3 % of a clip), so a mean over a region
-with weight w weighs each of its pixels 30 to 80 times w as much as the mean over the picture does. With the weights below
-a pixel of the lips weighs about 40 times as much as one of the wall, one of the eyes about 70, one of the nose 12.
+The paper (av-upsampler section 3.2, eq. 2 and 4) adds the error of four regions with weight 100. Regions are small
+(in a picture of a clip the box around the lips covers 3.5 %, an eye 1.3 %, a brow 2 %, the nose 3 %), so a mean over a
+region with weight w weighs each of its pixels 30 to 80 times w as much as the mean over the picture does. With the
+weights below a pixel of the lips weighs about 40 times as much as one of the wall, of the eyes 70, of the nose 12.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def test_the_critic_can_learn_and_teach(windows: Windows) -> None:
     real, fake = critic(picture, still), critic(made, still)
     torch.autograd.backward(adversarial_loss(fake) + feature_matching_loss(real, fake))
     assert made.grad is not None and (made.grad != 0).any()
-    assert float(feature_matching_loss(real, critic(picture, still))) == 0
+    assert feature_matching_loss(real, critic(picture, still)).item() == 0
 
 
 def test_weights_of_regions_are_named() -> None:
