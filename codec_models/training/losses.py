@@ -50,13 +50,12 @@ class LossWeights:
     brows: float = 0.2
     nose: float = 0.2
     warped: float = 0.5
-    points: float = 0.5
-    openings: float = 1.0
+    points: float = 1.0
+    openings: float = 3.0
     still_points: float = 1.0
     coarse: float = 0.3
     adversarial: float = 0.03
     features: float = 0.5
-    sync: float = 0.03
 
     def region(self, name: str) -> float:
         return {"lips": self.lips, "nose": self.nose}.get(name, self.eyes if name.endswith("eye") else self.brows)
@@ -122,7 +121,7 @@ _POINT_WEIGHT = torch.ones(110)
 _POINT_WEIGHT[_at(LIPS)] = 2.5
 _POINT_WEIGHT[_at(EYES)] = 3.0
 _POINT_WEIGHT[_at(IRISES)] = 2.0
-_OPENING_WEIGHT = torch.tensor([2.0, 1.0, 3.0, 3.0, 0.2, 0.2])
+_OPENING_WEIGHT = torch.tensor([2.0, 1.0, 4.0, 4.0, 0.2, 0.2])
 """Of mouth opening and width, both eyes and the gaze: an eye opens by a fifth of what a mouth does."""
 
 

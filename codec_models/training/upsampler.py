@@ -26,6 +26,7 @@ from ..layers import channels_last
 from .checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint, save_weights
 from .data import WindowSampler
 from .discriminator import PatchDiscriminator, adversarial_loss, critic_loss, feature_matching_loss
+from .draws import Dice
 from .evaluation import Evaluation, Figures
 from .losses import LossWeights, plain_losses
 from .progress import Progress, training_line
@@ -231,6 +232,9 @@ class UpsamplerTraining:
             self.critic_optimiser.load_state_dict(state["critic_optimiser"])
             if self.world.first:
                 self.sampler.dice.load_state(state["draws"])
+            else:  # the draws of the other processes are not kept: theirs begin anew, and must not repeat
+                seed = self.recipe.seed + 1000 * self.world.rank + int(state["step"])
+                self.sampler.dice = Dice(seed, self.world.device)
             self.step, self.samples = int(state["step"]), int(state["samples"])
             self.adversarial_steps, self.seconds = int(state["adversarial_steps"]), float(state["seconds"])
         except (RuntimeError, KeyError, ValueError) as e:
