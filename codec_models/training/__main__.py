@@ -1,6 +1,7 @@
 """`python -m codec_models.training`: trains what both ends of a call must agree on, and the networks.
 
 face-prior: the integer prior of the 8x8 coder. upsampler: 8x8, voice and stills to video.
+sync-expert: tells whether lips and voice belong together.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def main() -> int:
     prior.add_argument("--out", type=Path, default=WEIGHTS)
     prior.add_argument("--minutes", type=float, default=24.0)
     _add_upsampler(commands)
+    _add_common(commands.add_parser("sync-expert", help="tells whether lips and voice belong together").add_argument)
     options = parser.parse_args()
     try:
         import torch  # noqa: F401

@@ -19,6 +19,7 @@ from .data import WindowSampler
 from .evaluation import Evaluation
 from .labels import Labels
 from .progress import Progress
+from .sync_expert import SyncRecipe, SyncSampler, train_sync
 from .upsampler import Run, UpsamplerRecipe, train
 from .warm_start import warm_start
 from .world import World, join_world
@@ -97,4 +98,26 @@ def load(folder: Path, labels: Labels, world: World, most: int | None, stills: i
     return corpus
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {"upsampler": run_upsampler}
+def run_sync_expert(options: argparse.Namespace) -> int:
+    """See `__main__`."""
+    start = time.monotonic()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    world = join_world(options.device)
+    claim_folder(options.out, ["sync_expert.safetensors"], False)
+    labels = Labels(options.labels, options.cache)
+    corpus = load(options.clips, labels, world, options.max_clips, 0)
+    dev = load(options.dev, labels, world, options.dev_clips, 0) if options.dev is not None else None
+    for voices in (corpus, *([] if dev is None else [dev])):
+        if not SyncSampler(voices).clips:
+            raise UserError("no clip has its own voice and a log-mel: give labels made with sound")
+    left = max(0.05, options.minutes - (time.monotonic() - start) / 60)
+    recipe = SyncRecipe(minutes=left, clips=max(2, (options.batch or 48) // 4), seed=options.seed)
+    train_sync(corpus, dev, recipe, options.out)
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "upsampler": run_upsampler,
+    "sync-expert": run_sync_expert,
+}
