@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from codec_models.errors import UserError
 from codec_models.landmarks import POINTS
+from codec_models.mel import LogMel, normalised
 
 from .clips import Clip
 from .landmark_metrics import Track
@@ -178,26 +179,36 @@ def frechet(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
 
 
 class Sync(Measure):
-    """By `codec_models.training.sync_expert`, which has `missing() -> str | None` and `sync_figures(frames, voice,
-    points) -> dict[str, float]`: frames (N, 256, 256, 3) uint8, voice (N, 1920) int16 at 48 kHz, points (N, 110, 2)
-    in picture fractions, where the lips are.
-    """
+    """By the sync expert of `codec_models.training.sync_expert`, where its weights are."""
 
     names = ("lse_d", "lse_c", "av_offset")
-    module = "codec_models.training.sync_expert"
+    weights = Path(__file__).parents[1] / "codec_models" / "weights" / "sync_expert.safetensors"
 
     def missing(self) -> str | None:
-        if importlib.util.find_spec(self.module) is None:
-            return "there is no sync expert yet"
-        try:
-            reason: str | None = importlib.import_module(self.module).missing()
-        except ImportError as e:
-            return f"the sync expert needs {e.name}: pip install {e.name}"
-        return reason
+        if importlib.util.find_spec("torch") is None:
+            return "needs the package torch"
+        return None if self.weights.is_file() else "there are no weights of the sync expert yet"
 
     def figures(self, codec: str, clip: Clip, drawn: Frames, truth: Track | None, found: Track | None) -> Row:
-        figures = importlib.import_module(self.module).sync_figures(drawn, clip.voice, clip.points)
-        return {name: float(figures[name]) for name in self.names if name in figures}
+        if np.isnan(clip.points).any():
+            return {}
+        import torch
+
+        from codec_models.training.sync_expert import SyncExpert, mouth_crops, sync_figures
+
+        front = LogMel()
+        rows = np.concatenate([front.push(voice) for voice in clip.voice])
+        mel = torch.from_numpy(normalised(rows))
+        points = torch.from_numpy(clip.points[: len(drawn)] * 2 - 1)
+        mouths = [
+            mouth_crops(torch.from_numpy(batch * 2 - 1), where)
+            for batch, where in zip(_batches(drawn), torch.split(points, _BATCH), strict=True)
+        ]
+        try:
+            figures = sync_figures(SyncExpert.load(self.weights), torch.cat(mouths), mel)
+        except ValueError:  # too short for the offsets
+            return {}
+        return {"lse_d": figures.lse_d, "lse_c": figures.lse_c, "av_offset": float(figures.offset)}
 
 
 def _missing(package: str, module: str, weights: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -74,13 +75,25 @@ def test_frechet_distance_of_known_gaussians() -> None:
     assert frechet(a, 3 * (a - a.mean(0)) + a.mean(0)) == pytest.approx(4 * a.var(0, ddof=1).sum())
 
 
-def test_the_sync_expert_plugs_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    module: Any = ModuleType(Sync.module)
-    module.missing = lambda: None
-    module.sync_figures = lambda frames, voice, points: {"lse_d": float(len(frames)), "lse_c": 2.0, "other": 1.0}
-    monkeypatch.setitem(sys.modules, Sync.module, module)
-    monkeypatch.setattr(extra_measures.importlib.util, "find_spec", lambda name: object())
+def test_the_sync_expert_plugs_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="the sync expert needs torch")
+    from codec_models.training.checkpoint import save_weights
+    from codec_models.training.sync_expert import SyncExpert
+
+    monkeypatch.setattr(Sync, "weights", tmp_path / "none.safetensors")
+    assert Sync().missing() == "there are no weights of the sync expert yet"
+    torch.manual_seed(0)
+    monkeypatch.setattr(Sync, "weights", tmp_path / "expert.safetensors")
+    save_weights(Sync.weights, SyncExpert())
     assert Sync().missing() is None
-    assert Sync().figures("x", CLIP, FRAMES, None, None) == {"lse_d": 20.0, "lse_c": 2.0}
-    module.missing = lambda: "there are no weights"
-    assert Sync().missing() == "there are no weights"
+    rng = np.random.default_rng(0)
+    clip, frames = long_clip(rng, 40), rng.integers(0, 256, (40, 256, 256, 3)).astype(np.uint8)
+    figures = Sync().figures("x", clip, frames, None, None)
+    assert 0 < figures["lse_d"] < 2 and 0 <= figures["lse_c"] < 2 and abs(figures["av_offset"]) <= 12
+    assert Sync().figures("x", long_clip(rng, 20), frames[:20], None, None) == {}
+
+
+def long_clip(rng: np.random.Generator, ticks: int) -> Clip:
+    points = rng.uniform(0.3, 0.7, (ticks, 110, 2)).astype(np.float32)
+    voice = rng.integers(-3000, 3000, (ticks, 1920)).astype(np.int16)
+    return dataclasses.replace(CLIP, points=points, voice=voice)
