@@ -4,7 +4,8 @@ from dataclasses import astuple
 
 import numpy as np
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="the networks need torch: pip install -e '.[training]'")
 
 from codec_models.hint_measure import measured, normalised
 from codec_models.landmark_head import HintMotion, StillLandmarks

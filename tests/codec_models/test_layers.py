@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="the networks need torch: pip install -e '.[training]'")
+
 from torch.nn import functional
 
 from codec_models.layers import CrossAttention, Picture8x8, TimeConv, channels_last, conv

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="the networks need torch: pip install -e '.[training]'")
 
 from codec_models.landmark_head import HintMotion, StillLandmarks
 from codec_models.landmarks import POINTS

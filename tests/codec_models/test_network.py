@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
+
+torch = pytest.importorskip("torch", reason="the networks need torch: pip install -e '.[training]'")
+
 from safetensors.torch import save_file
 
 from codec_models.bitstream.face import FaceTick, area_8x8

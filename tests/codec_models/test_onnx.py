@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="the networks need torch: pip install -e '.[training]'")
+
 from torch import Tensor, nn
 
 from codec_models.upsampler import IdentityFeatures, Upsampler, UpsamplerConfig

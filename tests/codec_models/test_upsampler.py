@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="the networks need torch: pip install -e '.[training]'")
+
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install -
 torch.set_num_threads(1)  # the networks are tiny, and threads that wait for each other are not
 sys.path.insert(0, str(Path(__file__).parent))  # tiny_clips.py, tiny_upsampler.py
 
-from tiny_clips import make_clips  # noqa: E402
+from tiny_clips import make_clips
 
 
 @pytest.fixture(scope="session")

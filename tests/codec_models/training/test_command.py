@@ -7,10 +7,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[training]'")
 
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file
 
-from codec_models.errors import UserError  # noqa: E402
-from codec_models.training.__main__ import main  # noqa: E402
+from codec_models.errors import UserError
+from codec_models.training.__main__ import main
 
 pytestmark = pytest.mark.unit
 

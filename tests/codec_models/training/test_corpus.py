@@ -10,12 +10,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[training]'")
 
-from tiny_clips import FRAMES, shape  # noqa: E402
+from tiny_clips import FRAMES, shape
 
-from codec_models.errors import UserError  # noqa: E402
-from codec_models.training import labels as labels_module  # noqa: E402
-from codec_models.training.corpus import Clip, ClipRow, Corpus, draw_weights, most_varied, read_manifest  # noqa: E402
-from codec_models.training.labels import Labels  # noqa: E402
+from codec_models.errors import UserError
+from codec_models.training import labels as labels_module
+from codec_models.training.corpus import Clip, ClipRow, Corpus, draw_weights, most_varied, read_manifest
+from codec_models.training.labels import Labels
 
 pytestmark = pytest.mark.unit
 

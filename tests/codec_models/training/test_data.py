@@ -7,14 +7,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[training]'")
 
-from tiny_clips import DOT, FRAMES  # noqa: E402
+from tiny_clips import DOT, FRAMES
 
-from codec_models.bitstream.face import FaceDecoder, FaceEncoder, area_8x8  # noqa: E402
-from codec_models.bitstream.hints import STEPS  # noqa: E402
-from codec_models.landmarks import hints_of  # noqa: E402
-from codec_models.training.corpus import Corpus  # noqa: E402
-from codec_models.training.data import WindowConfig, WindowSampler  # noqa: E402
-from codec_models.training.face_points import MIRROR  # noqa: E402
+from codec_models.bitstream.face import FaceDecoder, FaceEncoder, area_8x8
+from codec_models.bitstream.hints import STEPS
+from codec_models.landmarks import hints_of
+from codec_models.training.corpus import Corpus
+from codec_models.training.data import WindowConfig, WindowSampler
+from codec_models.training.face_points import MIRROR
 
 pytestmark = pytest.mark.unit
 

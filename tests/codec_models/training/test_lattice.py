@@ -9,10 +9,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[training]'")
 
-from codec_models.bitstream import colour  # noqa: E402
-from codec_models.bitstream.face import FaceConfig, FaceDecoder, FaceEncoder, area_8x8  # noqa: E402
-from codec_models.bitstream.hints import Hints  # noqa: E402
-from codec_models.training import lattice  # noqa: E402
+from codec_models.bitstream import colour
+from codec_models.bitstream.face import FaceConfig, FaceDecoder, FaceEncoder, area_8x8
+from codec_models.bitstream.hints import Hints
+from codec_models.training import lattice
 
 pytestmark = pytest.mark.unit
 

@@ -6,17 +6,17 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[training]'")
 
-from codec_models.training import losses  # noqa: E402
-from codec_models.training.corpus import Corpus  # noqa: E402
-from codec_models.training.data import WindowSampler  # noqa: E402
-from codec_models.training.discriminator import (  # noqa: E402
+from codec_models.training import losses
+from codec_models.training.corpus import Corpus
+from codec_models.training.data import WindowSampler
+from codec_models.training.discriminator import (
     PatchDiscriminator,
     adversarial_loss,
     critic_loss,
     feature_matching_loss,
 )
-from codec_models.training.face_points import AT  # noqa: E402
-from codec_models.training.windows import Made, Windows  # noqa: E402
+from codec_models.training.face_points import AT
+from codec_models.training.windows import Made, Windows
 
 pytestmark = pytest.mark.unit
 

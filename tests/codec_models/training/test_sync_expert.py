@@ -6,8 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[training]'")
 
-from codec_models.training.corpus import Corpus  # noqa: E402
-from codec_models.training.sync_expert import (  # noqa: E402
+from codec_models.training.corpus import Corpus
+from codec_models.training.sync_expert import (
     SyncExpert,
     SyncRecipe,
     SyncSampler,

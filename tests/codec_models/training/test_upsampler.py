@@ -8,16 +8,16 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[training]'")
 
-from safetensors.torch import load_file  # noqa: E402
-from tiny_upsampler import TinyUpsampler  # noqa: E402
+from safetensors.torch import load_file
+from tiny_upsampler import TinyUpsampler
 
-from codec_models.errors import UserError  # noqa: E402
-from codec_models.training.checkpoint import claim_folder, load_checkpoint, load_weights  # noqa: E402
-from codec_models.training.corpus import Corpus  # noqa: E402
-from codec_models.training.data import WindowSampler  # noqa: E402
-from codec_models.training.evaluation import Evaluation, correlation  # noqa: E402
-from codec_models.training.upsampler import Run, UpsamplerRecipe, UpsamplerTraining, train  # noqa: E402
-from codec_models.training.world import World  # noqa: E402
+from codec_models.errors import UserError
+from codec_models.training.checkpoint import claim_folder, load_checkpoint, load_weights
+from codec_models.training.corpus import Corpus
+from codec_models.training.data import WindowSampler
+from codec_models.training.evaluation import Evaluation, correlation
+from codec_models.training.upsampler import Run, UpsamplerRecipe, UpsamplerTraining, train
+from codec_models.training.world import World
 
 pytestmark = pytest.mark.unit
 
