@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from codec_models.bitstream.face import FaceConfig, FaceDecoder, FaceEncoder, FaceTick, Profile, area_8x8
 from codec_models.bitstream.still import IdentityStill, decode_still, encode_still
-from codec_models.bitstream.timing import PICTURE, TICKS_PER_SECOND
+from codec_models.bitstream.timing import PICTURE, TICKS_PER_SECOND, kbps
 from codec_models.reconstruction import Reconstructor, StillColour, enlarge
 
 from .clips import Clip
@@ -201,7 +201,7 @@ class OurCodec:
             row["face_psnr"] = psnr(stream.originals[coded], stream.decoded())
         if stream.config.hints:
             without = self.stream(stream.config.fps, False)
-            row["hint_kbps"] = _kbps(stream.total_bytes - without.total_bytes, self.clip.seconds)
+            row["hint_kbps"] = kbps(stream.total_bytes - without.total_bytes, self.clip.seconds)
         return row
 
     def _rate(self, face_bytes: int, still_bytes: int) -> Row:
@@ -237,15 +237,11 @@ def rate(total_bytes: int, frames: int, still_bytes: int = 0) -> Row:
     seconds = frames / TICKS_PER_SECOND
     pixels = frames * PICTURE * PICTURE
     return {
-        "kbps": _kbps(total_bytes, seconds),
-        "kbps_with_still": _kbps(total_bytes + still_bytes, seconds),
+        "kbps": kbps(total_bytes, seconds),
+        "kbps_with_still": kbps(total_bytes + still_bytes, seconds),
         "bpp": 8 * total_bytes / pixels,
         "bpp_with_still": 8 * (total_bytes + still_bytes) / pixels,
     }
-
-
-def _kbps(count: int, seconds: float) -> float:
-    return count * 8 / 1000 / seconds if seconds else 0.0
 
 
 def _on(value: bool) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from codec_models.bitstream.timing import PICTURE, TICKS_PER_SECOND
+from codec_models.bitstream.timing import face_bpp, kbps
 from codec_models.errors import UserError
 from signaling.wire import WireCounter
 
@@ -95,15 +95,6 @@ class Shown:
         if self.first is None or self.last is None or self.last <= self.first:
             return 0.0
         return (self.frames - 1) / (self.last - self.first)
-
-
-def kbps(byte_count: float, seconds: float) -> float:
-    return byte_count * 8 / 1000 / seconds if seconds > 0 else 0.0
-
-
-def face_bpp(face_kbps: float) -> float:
-    """Bits per pixel of the shown video: 256x256 at 25 fps, whatever the rate of the 8x8 frames."""
-    return face_kbps * 1000 / (TICKS_PER_SECOND * PICTURE * PICTURE)
 
 
 def summary(

@@ -14,6 +14,7 @@ from aiortc import RTCIceServer
 
 from codec_models.bitstream.errors import BitstreamError
 from codec_models.bitstream.still import IdentityStill, decode_still
+from codec_models.bitstream.timing import face_bpp, kbps
 from codec_models.errors import UserError
 from codec_models.reconstruction import Reconstructor
 from signaling.call import Place, ReceivedPacket, ReceivingCall
@@ -25,7 +26,7 @@ from .page import Page
 from .playout import PlayedTick, Playout
 from .recorder import Recorder
 from .renderer import PictureSink, Renderer
-from .report import Shown, face_bpp, kbps, summary, write_report
+from .report import Shown, summary, write_report
 from .requests import Requests
 from .terminal import Terminal
 

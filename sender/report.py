@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from codec_models.bitstream.timing import PICTURE, TICK_MS, TICKS_PER_SECOND
+from codec_models.bitstream.timing import TICK_MS, face_bpp, kbps
 from codec_models.errors import UserError
 
 
@@ -53,7 +53,7 @@ class SenderReport:
 
     def summary(self, wire: Wire, settings: dict[str, Any], failure: str | None = None) -> dict[str, Any]:
         """The report. Rates are kb/s over `seconds`; face figures include the hints."""
-        face = _kbps(self.face_bytes, self.seconds)
+        face = kbps(self.face_bytes, self.seconds)
         return {
             "role": "sender",
             "settings": settings,
@@ -65,15 +65,15 @@ class SenderReport:
             "frames_sent": self.frames,
             "face_bits_per_frame": round(8 * self.face_bytes / self.frames, 2) if self.frames else 0.0,
             "face_kbps": round(face, 4),
-            "face_bpp": round(face * 1000 / (TICKS_PER_SECOND * PICTURE * PICTURE), 7),
-            "hint_kbps": round(_kbps(self.hint_bits / 8, self.seconds), 4),
+            "face_bpp": round(face_bpp(face), 7),
+            "hint_kbps": round(kbps(self.hint_bits / 8, self.seconds), 4),
             "identity_bytes": self.identity_bytes,
             "identities": self.identities,
             "refreshes": self.refreshes,
-            "audio_kbps": round(_kbps(self.opus_bytes, self.seconds), 4),
+            "audio_kbps": round(kbps(self.opus_bytes, self.seconds), 4),
             "wire_kbps": {
-                "sent": round(_kbps(wire.sent_bytes, self.seconds), 3),
-                "received": round(_kbps(wire.received_bytes, self.seconds), 3),
+                "sent": round(kbps(wire.sent_bytes, self.seconds), 3),
+                "received": round(kbps(wire.received_bytes, self.seconds), 3),
             },
         }
 
@@ -92,9 +92,9 @@ class LiveLine:
         """fps and kb/s since the last call."""
         span = max(now - self._at, 1e-3)
         fps = (report.frames - self._frames) / span
-        face = _kbps(report.face_bytes - self._face, span)
-        voice = _kbps(report.opus_bytes - self._opus, span)
-        sent = _kbps(wire.sent_bytes - self._wire, span)
+        face = kbps(report.face_bytes - self._face, span)
+        voice = kbps(report.opus_bytes - self._opus, span)
+        sent = kbps(wire.sent_bytes - self._wire, span)
         self.start(now, report, wire)
         return (
             f"sender {report.seconds:6.1f} s  {fps:4.1f} fps  face {face:4.1f} kb/s  voice {voice:4.1f} kb/s  "
@@ -123,7 +123,3 @@ def write_report(path: Path, report: dict[str, Any]) -> None:
     except OSError as e:
         part.unlink(missing_ok=True)
         raise UserError(f"cannot write the report to {path} ({e.strerror}): choose another place") from e
-
-
-def _kbps(size: float, seconds: float) -> float:
-    return size * 8 / 1000 / seconds if seconds > 0 else 0.0
