@@ -27,7 +27,7 @@ Loss
 Every picture leans on the one before, and so does its prior: a decoder that misses a tick can decode nothing until a
 refresh. On a link that loses packets each packet repeats the tick before it (`packet.py`), so that one lost packet
 costs nothing; after a longer hole `FaceDecoder.needs_refresh` turns true, the receiver asks over the reliable channel,
-and the sender's next picture is a refresh (about 0.6 kbit): one round trip and a tick. Where nobody can ask (an
+and the sender's next picture is a refresh (about 0.7 kbit): one round trip and a tick. Where nobody can ask (an
 archive, a one-way link) `FaceConfig.refresh_ticks` makes every so many ticks a refresh; 12 bounds any damage to half a
 second.
 """
