@@ -31,10 +31,7 @@ def eye_distance(points: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def hints_of(points: NDArray[np.float32]) -> Hints:
-    """What an 8x8 picture cannot show, measured on landmarks (110, 2) in picture fractions.
-
-    All distances are in units of the distance of the outer eye corners, so that they do not depend on the crop.
-    """
+    """What an 8x8 picture cannot show, measured on landmarks (110, 2) in picture fractions; units as in `Hints`."""
     eye = max(float(eye_distance(points)), 1e-6)
     p = {m: points[k] for m, k in _AT.items()}
 
@@ -50,6 +47,11 @@ def hints_of(points: NDArray[np.float32]) -> Hints:
         return np.array([away @ along, away @ down], np.float32) / width
 
     look = (gaze(33, 133, 468) + gaze(263, 362, 473)) / 2
+    middle = points.mean(0)
+    size = max(float(np.sqrt(np.square(points - middle).sum(1).mean())), 1e-6)
+    axis = p[263] - p[33]
+    roll = float(np.arctan2(axis[1], axis[0]))
+    nose = (p[1] - middle) / size
     return Hints(
         mouth_open=float(np.linalg.norm(p[13] - p[14])) / eye,
         mouth_width=float(np.linalg.norm(p[78] - p[308])) / eye,
@@ -57,6 +59,12 @@ def hints_of(points: NDArray[np.float32]) -> Hints:
         eye_right=opening((385, 387), (380, 373)),
         gaze_x=float(look[0]),
         gaze_y=float(look[1]),
+        head_x=float(middle[0]),
+        head_y=float(middle[1]),
+        head_size=float(np.log(size)),
+        head_roll=roll,
+        head_yaw=float(nose[0] * np.cos(roll) + nose[1] * np.sin(roll)),
+        head_pitch=float(nose[1] * np.cos(roll) - nose[0] * np.sin(roll)),
     )
 
 

@@ -1,11 +1,11 @@
 """The face layer: one 8x8 picture and its hints a tick, to bytes and back.
 
-Format, version 1
+Format, version 2
 -----------------
 A tick is one string of range-coded symbols (`rangecoder.py`); an empty string is a tick with neither picture nor hints.
 
 1. refresh, one bit with probability 1/64: this tick leans on nothing before it.
-2. In a refresh: 2 bits version (1), 1 bit profile (0 full, 1 lean), 4 bits quality, uniform. Otherwise these stay.
+2. In a refresh: 2 bits version (2), 1 bit profile (0 full, 1 lean), 4 bits quality, uniform. Otherwise these stay.
 3. picture present, one bit; hints present, one bit. Either is expected (63/64) to be as it was as many ticks ago as the
    last two pictures (hints: ticks with hints) lay apart; in a refresh both bits are uniform.
 4. hints (`hints.py`), if present.
@@ -48,7 +48,7 @@ from .rangecoder import TOTAL, RangeDecoder, RangeEncoder
 
 Profile = Literal["full", "lean"]
 
-VERSION = 1
+VERSION = 2
 STEPS = (24, 28, 32, 40, 48, 52, 56, 60, 64, 72, 80, 96, 112, 128, 160, 224)
 """Luma quantiser step by quality index, in sixteenths of a level."""
 _REFRESH_ONE = TOTAL // 64

@@ -30,7 +30,7 @@ SYMBOLS = 2 * REACH + 3
 FRACTIONS = 5
 WIDTHS = 56
 WIDTH_LOW, WIDTH_HIGH = -24, 31
-HINTS, HINT_CONTEXTS, HINT_REACH = 6, 16, 7
+HINTS, HINT_CONTEXTS, HINT_REACH = 12, 16, 7
 """Tables of the hint layer (`hints.py`): per hint 5 x 3 contexts of a change and one for a refresh, symbols -7 to 7."""
 
 _SIDE = 12  # of a plane with two pixels of margin

@@ -23,9 +23,7 @@ from torch import Tensor, nn
 from ..bitstream import prior as p
 from ..bitstream.colour import UNIT, to_planes
 from ..bitstream.face import STEPS
-from ..bitstream.hints import LIMITS, Hints, HintState
-from ..bitstream.hints import STEPS as HINT_STEPS
-from ..bitstream.rangecoder import TOTAL, RangeEncoder
+from .hint_tables import hint_tables, normalised
 
 _MIRROR = torch.tensor([q * 64 + y * 8 + 7 - x for q in range(3) for y in range(8) for x in range(8)])
 
@@ -234,7 +232,7 @@ def augmented(
 
 
 def train(pictures: list[NDArray[np.uint8]], hints: list[NDArray[np.float32]], out: Path, recipe: PriorRecipe) -> None:
-    """pictures: per clip (n, 8, 8, 3) uint8; hints: per clip (n, 6). Writes the weights file."""
+    """pictures: per clip (n, 8, 8, 3) uint8; hints: per clip (n, 12). Writes the weights file."""
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     clips = [torch.from_numpy(np.stack([to_planes(f) for f in clip])).float() for clip in pictures]
@@ -344,47 +342,3 @@ def _frequencies(
     for handle in handles:
         handle.remove()
     return normalised(counts)
-
-
-def normalised(counts: NDArray[np.float64]) -> NDArray[np.int32]:
-    """Counts (..., n) -> positive integer frequencies that add up to 2^15."""
-    room = TOTAL - counts.shape[-1]
-    share = counts / counts.sum(-1, keepdims=True) * room
-    whole = np.floor(share).astype(np.int64)
-    np.put_along_axis(
-        whole,
-        whole.argmax(-1)[..., None],
-        np.take_along_axis(whole, whole.argmax(-1)[..., None], -1) + (room - whole.sum(-1))[..., None],
-        -1,
-    )
-    return np.asarray(whole + 1, np.int32)
-
-
-def hint_tables(hints: list[NDArray[np.float32]]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Means in steps (6,) and frequencies (6, 16, 17), counted by running the hint coder over clips (n, 6)."""
-    size = 2 * p.HINT_REACH + 3
-    symbols = np.arange(size) - size // 2
-    counts = np.broadcast_to(4.0 * 0.3 ** np.abs(symbols), (p.HINTS, p.HINT_CONTEXTS, size)).copy()
-    counts[:, -1] = 2.0 * 0.8 ** np.abs(symbols)
-    low, high = np.array(LIMITS).T
-    everything = np.concatenate(hints) / np.array(HINT_STEPS)
-    mean = np.clip(np.rint(everything.mean(0)), low, high).astype(np.int32)
-
-    class Counter:
-        def __init__(self, row: NDArray[np.float64]) -> None:
-            self.row = row
-
-        def encode(self, value: int, coder: RangeEncoder) -> None:
-            self.row[min(max(value + size // 2, 0), size - 1)] += 1
-
-    class Tables:
-        hint_mean = mean.tolist()
-        hint_tables = [[Counter(row) for row in rows] for rows in counts]  # noqa: RUF012
-
-    for clip in hints:
-        state = HintState(Tables())  # type: ignore[arg-type]
-        for n, row in enumerate(clip.tolist()):
-            if n % 50 == 0:
-                state.refresh()
-            state.encode(Hints(*row), RangeEncoder())
-    return mean, normalised(counts)

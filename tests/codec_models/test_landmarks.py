@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 
@@ -37,8 +39,38 @@ def test_scale_and_rotation_change_nothing_but_each_movement_does() -> None:
     assert hints_of(face(p468=(0.36, 0.41), p473=(0.64, 0.41))).gaze_y > 0.05
 
 
+POSE = ("head_x", "head_y", "head_size", "head_roll", "head_yaw", "head_pitch")
+
+
+def pose(points: np.ndarray) -> np.ndarray:
+    return np.array([getattr(hints_of(points.astype(np.float32)), name) for name in POSE])
+
+
+def test_pose_follows_shift_scale_and_rotation() -> None:
+    points = face(p1=(0.56, 0.6))
+    plain, middle = pose(points), points.mean(0)
+    assert plain[:2] == pytest.approx(middle, abs=1e-5)
+    assert np.exp(plain[2]) == pytest.approx(np.sqrt(np.square(points - middle).sum(1).mean()), rel=1e-4)
+    assert pose(points + np.array([0.1, -0.05])) - plain == pytest.approx([0.1, -0.05, 0, 0, 0, 0], abs=1e-4)
+    assert pose((points - middle) * 1.5 + middle) - plain == pytest.approx([0, 0, np.log(1.5), 0, 0, 0], abs=1e-4)
+    c, s = np.cos(0.3), np.sin(0.3)
+    clockwise = np.array([[c, -s], [s, c]])  # y points down in a picture
+    turned = (points - middle) @ clockwise.T + middle
+    assert turned[POINTS.index(263), 1] > turned[POINTS.index(33), 1]
+    assert pose(turned) - plain == pytest.approx([0, 0, 0, 0.3, 0, 0], abs=1e-4)
+
+
+def test_the_tip_of_the_nose_tells_how_the_head_is_turned() -> None:
+    size = np.exp(pose(face(p1=(0.5, 0.6)))[2])
+    for moved, yaw, pitch in (((0.54, 0.6), 0.04, 0.0), ((0.5, 0.65), 0.0, 0.05), ((0.47, 0.58), -0.03, -0.02)):
+        change = pose(face(p1=moved)) - pose(face(p1=(0.5, 0.6)))
+        # one landmark of 110 moves the middle and the size by little
+        assert change[4:] * size == pytest.approx([yaw, pitch], abs=4e-3)
+        assert np.abs(change[:4]).max() < 0.02
+
+
 def test_a_degenerate_face_gives_numbers() -> None:
-    assert np.isfinite(hints_of(np.zeros((110, 2), np.float32)).mouth_open)
+    assert np.isfinite(astuple(hints_of(np.zeros((110, 2), np.float32)))).all()
 
 
 def test_every_landmark_is_one_mesh_point() -> None:

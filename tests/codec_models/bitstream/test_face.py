@@ -30,7 +30,8 @@ def moving(n: int, seed: int = 0) -> list[np.ndarray]:
 
 
 def some_hints(t: int) -> Hints:
-    return Hints(0.02 * (t % 9), 0.5, 0.12 if t % 25 else 0.02, 0.12, 0.0625 * (t % 3), 0.0)
+    face = (0.02 * (t % 9), 0.5, 0.12 if t % 25 else 0.02, 0.12, 0.0625 * (t % 3), 0.0)
+    return Hints(*face, 0.5 + 0.008 * (t % 7), 0.53, -1.6, 0.04 * (t % 3), 0.1 * (t % 4), 0.0)
 
 
 def coded(frames: list[np.ndarray], config: FaceConfig, hints: bool = False) -> list[bytes]:
