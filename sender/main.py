@@ -38,7 +38,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--fps", type=int, choices=(25, 5), default=25, help="8x8 frames a second (default: 25)")
     p.add_argument("--audio-kbps", type=kilobits, default=12.0, metavar="K", help="voice, 6 to 64 (default: 12)")
     p.add_argument("--packet-ms", type=int, choices=(40, 80), default=40, help="voice in a packet (default: 40)")
-    p.add_argument("--no-hints", action="store_true", help="leave out the openings of mouth and eyes, and the gaze")
+    hints_help = "leave out the openings of mouth and eyes, the gaze, and the pose of the head"
+    p.add_argument("--no-hints", action="store_true", help=hints_help)
     p.add_argument(
         "--profile",
         choices=("full", "lean"),
