@@ -1,6 +1,7 @@
 """`python -m codec_models.training`: trains what both ends of a call must agree on, and the networks.
 
-face-prior: the integer prior of the 8x8 coder. upsampler: 8x8, voice and stills to video.
+face-prior: the integer prior of the 8x8 coder. hint-tables: only its tables of the hint layer.
+upsampler: 8x8, voice and stills to video.
 sync-expert: tells whether lips and voice belong together.
 """
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from ..bitstream.face import area_8x8
 from ..bitstream.prior import WEIGHTS
 from ..errors import CommandParser, UserError, run_command
-from ..landmarks import hints_of
+from .hint_tables import clip_hints, clip_paths, rewrite
 
 
 def main() -> int:
@@ -30,9 +31,17 @@ def main() -> int:
     prior.add_argument("--labels", type=Path, required=True, help="landmarks: ID.pts per clip, see the README")
     prior.add_argument("--out", type=Path, default=WEIGHTS)
     prior.add_argument("--minutes", type=float, default=24.0)
+    tables = commands.add_parser("hint-tables", help="count the hint tables of that prior anew; the rest of it stays")
+    tables.add_argument("clips", type=Path, help="folder of the clips to count on (*.mp4, named as in the labels)")
+    tables.add_argument("--labels", type=Path, required=True, help="landmarks of the clips (.npz)")
+    tables.add_argument("--weights", type=Path, default=WEIGHTS, help="the prior to change (default: the shipped one)")
     _add_upsampler(commands)
     _add_common(commands.add_parser("sync-expert", help="tells whether lips and voice belong together").add_argument)
     options = parser.parse_args()
+    if options.command == "hint-tables":  # needs no torch
+        clips, ticks = rewrite(options.clips, options.labels, options.weights)
+        print(f"{options.weights}: hint tables counted on {clips} clips, {ticks} ticks")
+        return 0
     try:
         import torch  # noqa: F401
     except ImportError:
@@ -43,8 +52,9 @@ def main() -> int:
         return COMMANDS[options.command](options)
     from .face_prior import PriorRecipe, train  # torch only now
 
-    pictures, hints = read_clips(options.clips, options.labels)
-    train(pictures, hints, options.out, PriorRecipe(minutes=options.minutes))
+    paths = clip_paths(options.clips)
+    hints = clip_hints(paths, options.labels)
+    train(read_clips(paths), hints, options.out, PriorRecipe(minutes=options.minutes))
     return 0
 
 
@@ -92,35 +102,20 @@ def _whole(text: str) -> int:
     return value
 
 
-def read_clips(folder: Path, labels: Path) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.float32]]]:
-    """8x8 pictures (n, 8, 8, 3) and hints (n, 6) of every clip in a folder.
-
-    labels: an .npz with, per clip, ID.pts (n, 110, 2) int16: landmarks in 1/4096 of the side, differenced in time.
-    """
-    import dataclasses
-
+def read_clips(paths: list[Path]) -> list[NDArray[np.uint8]]:
+    """8x8 pictures (n, 8, 8, 3) of every clip of ten frames or more."""
     import cv2
 
-    paths = sorted(folder.glob("*.mp4"))
-    if not paths:
-        raise UserError(f"no *.mp4 clips in {folder}: give the folder that holds them")
-    if not labels.is_file():
-        raise UserError(f"no such labels file: {labels}")
-    pictures, hints = [], []
-    with np.load(labels) as archive:
-        for path in paths:
-            capture = cv2.VideoCapture(str(path))
-            frames = []
-            while (read := capture.read())[0]:
-                frames.append(area_8x8(np.ascontiguousarray(read[1][:, :, ::-1], np.uint8)))
-            capture.release()
-            if len(frames) < 10:
-                continue
+    pictures = []
+    for path in paths:
+        capture = cv2.VideoCapture(str(path))
+        frames = []
+        while (read := capture.read())[0]:
+            frames.append(area_8x8(np.ascontiguousarray(read[1][:, :, ::-1], np.uint8)))
+        capture.release()
+        if len(frames) >= 10:
             pictures.append(np.stack(frames))
-            if f"{path.stem}.pts" in archive:
-                points = np.cumsum(archive[f"{path.stem}.pts"], 0, dtype=np.int32).astype(np.float32) / 4096
-                hints.append(np.array([dataclasses.astuple(hints_of(p)) for p in points], np.float32))
-    return pictures, hints
+    return pictures
 
 
 if __name__ == "__main__":
