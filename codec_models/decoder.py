@@ -45,9 +45,8 @@ class Decoder(nn.Module):
         self.rank64 = quiet(conv(4 * w, 1, bias=False))
         self.mask = quiet(conv(4 * w, 3))
         self.fuse64, self.draw64 = conv(4 * w, 4 * w), nn.Sequential(Residual(4 * w), Residual(4 * w))
-        self.up128, self.fuse128 = Enlarge(4 * w, 2 * w), conv(2 * w, 2 * w)
-        self.draw128 = Residual(2 * w)
-        self.up256, self.fuse256 = Enlarge(2 * w, w), conv(w, w)
+        self.up128, self.draw128 = Enlarge(4 * w, 2 * w), Residual(2 * w)
+        self.up256 = Enlarge(2 * w, w)
         self.draw256 = nn.Sequential(nn.SiLU(), conv(w, w), nn.SiLU(), conv(w, 4))
 
     def forward(self, x: Tensor, stills: StillPyramid, flow: Tensor, closeness: Tensor) -> Drawn:
@@ -55,13 +54,13 @@ class Decoder(nn.Module):
         closeness (B, S), log weights that every place starts with.
         """
         x = self.up32(x)
-        at32 = _moved(stills.at32, flow)
+        at32 = _moved(stills.at32, flow, x.dtype)
         scores, weights = None, None
         if closeness.shape[1] > 1:
             scores = self._scores(x, at32, flow) + closeness[:, :, None, None]
             weights = scores.softmax(1)
         x = self.refine32(self.join32(x) + _blend(at32, weights))
-        at64 = _moved(stills.at64, flow)
+        at64 = _moved(stills.at64, flow, x.dtype)
         x = torch.cat([self.up64(x), _blend(flow, weights).to(x.dtype)], 1)
         x = self.refine64(self.join64(x) + _blend(at64, weights))
         own = _each(self.still_flow, at64)
@@ -69,15 +68,11 @@ class Decoder(nn.Module):
         if scores is not None:
             weights = (resized(scores, FLOW) + _each(self.rank64, at64)[:, :, 0].float()).softmax(1)
         masks = 2 * torch.sigmoid(self.mask(x))
-        x = self.fuse64(x) + _sources(stills.moved64, stills.fixed64, flow, weights, masks[:, :1])
-        x = self.up128(self.draw64(x))
-        x = self.fuse128(x) + _sources(stills.moved128, stills.fixed128, flow, weights, masks[:, 1:2])
-        x = self.up256(self.draw128(x))
-        moved = _blend(_moved(stills.moved256, flow), weights)
-        still = moved[:, self.width :].float()
-        x = self.fuse256(x) + moved[:, : self.width]
-        x = x + _blend(stills.fixed256, weights) * resized(masks[:, 2:], x.shape[-1])
-        y = self.draw256(x).float()
+        x = _joined(self.fuse64(x), stills.moved64, stills.fixed64, flow, weights, masks[:, :1])
+        x = _joined(self.up128(self.draw64(x)), stills.moved128, stills.fixed128, flow, weights, masks[:, 1:2])
+        x = _joined(self.up256(self.draw128(x)), stills.moved256, stills.fixed256, flow, weights, masks[:, 2:])
+        still = _blend(_moved(stills.picture, flow, torch.float32), weights).contiguous()
+        y = self.draw256(x).float().contiguous()
         drawn, keep = y[:, :3], torch.sigmoid(y[:, 3:] + 2)
         # the warped still where it is right, what is drawn where it is not, and a little drawn everywhere
         return Drawn(still * keep + (1.2 - keep) * drawn, still, flow, weights)
@@ -94,8 +89,8 @@ def _each(layer: nn.Module, features: Tensor) -> Tensor:
     return unfolded(layer(features.flatten(0, 1)), features.shape[:2])
 
 
-def _moved(features: Tensor, flow: Tensor) -> Tensor:
-    return unfolded(warped(features.flatten(0, 1), flow.flatten(0, 1)), features.shape[:2])
+def _moved(features: Tensor, flow: Tensor, dtype: torch.dtype) -> Tensor:
+    return unfolded(warped(features.flatten(0, 1), flow.flatten(0, 1), dtype), features.shape[:2])
 
 
 def _blend(features: Tensor, weights: Tensor | None) -> Tensor:
@@ -105,6 +100,7 @@ def _blend(features: Tensor, weights: Tensor | None) -> Tensor:
     return (features * resized(weights, features.shape[-1])[:, :, None].to(features.dtype)).sum(1)
 
 
-def _sources(moved: Tensor, fixed: Tensor, flow: Tensor, weights: Tensor | None, mask: Tensor) -> Tensor:
-    """Warped features of the stills, and the unwarped ones where the mask lets them through."""
-    return _blend(_moved(moved, flow), weights) + _blend(fixed, weights) * resized(mask, moved.shape[-1])
+def _joined(x: Tensor, moved: Tensor, fixed: Tensor, flow: Tensor, weights: Tensor | None, mask: Tensor) -> Tensor:
+    """x, warped features of the stills, and the unwarped ones where the mask lets them through."""
+    there = _blend(fixed, weights).to(x.dtype) * resized(mask, x.shape[-1]).to(x.dtype)
+    return x + _blend(_moved(moved, flow, x.dtype), weights) + there

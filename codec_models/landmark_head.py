@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .hint_measure import HINTS, eye_axis
+from .audio_encoder import AudioEncoder
+from .bitstream.timing import GRID
+from .hint_measure import FACE, HEAD, HINTS, head_of, in_head, placed
 from .landmarks import POINTS
-from .layers import quiet
+from .layers import Residual, conv, quiet, unfolded
 
 CONDITIONS = 2 * HINTS + 2
 """Normalised hints, their change against the still's, and the two flags: hints given, voice given."""
@@ -21,49 +24,73 @@ _REACH = 0.2
 
 
 class HintMotion(nn.Module):
-    """Moves the landmarks of a still as the hints say: a linear model measured on people, learned on from there."""
+    """Moves the landmarks of a still as the hints say: place, size and roll of the head exactly, openings, gaze and the
+    turn of the head by a linear model measured on people, learned on from there.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.basis = nn.Parameter(load_file(_SHAPE)["basis"])
 
     def forward(self, points: Tensor, change: Tensor) -> Tensor:
-        """points (..., 110, 2), change (..., 6) of the raw hints -> moved points, float32."""
+        """points (..., 110, 2) in [-1, 1], change (..., 12) of the raw hints -> moved points, float32."""
         with torch.autocast(points.device.type, enabled=False):
-            points = points.float()
-            step = torch.einsum("...h,hpc->...pc", change.float(), self.basis)
-            axis = eye_axis(points)[..., None, :]
-            x = step[..., 0] * axis[..., 0] - step[..., 1] * axis[..., 1]
-            y = step[..., 0] * axis[..., 1] + step[..., 1] * axis[..., 0]
-            return points + torch.stack([x, y], -1)
+            points, change = points.float(), change.float()
+            head = head_of(points)
+            shape = in_head(points, head) + torch.einsum("...h,hpc->...pc", change[..., FACE], self.basis)
+            return placed(shape, head + change[..., HEAD])
 
 
 class LandmarkHead(nn.Module):
-    """8x8 features, voice, hints and a still's landmarks -> landmarks now, once for every still."""
+    """8x8 window, voice, hints and a still's landmarks -> landmarks now, once for every still.
 
-    def __init__(self, channels: int, audio: int, hidden: int = 256) -> None:
+    It has encoders of its own, small enough to see hundreds of thousands of windows in minutes without a picture being
+    drawn (`training/landmarks.py`), which is what it takes to tell from 8x8 pixels where a head is.
+    """
+
+    def __init__(self, window: int, inner: int = 64, kept: int = 16, hidden: int = 384) -> None:
         super().__init__()
         self.motion = HintMotion()
-        self.low = nn.Linear(64 * channels, hidden)
-        self.audio = quiet(nn.Linear(audio, hidden, bias=False))
+        self.first = conv(3 * window + 3, inner)
+        self.mix = nn.Sequential(*(Residual(inner) for _ in range(3)))
+        self.keep = conv(inner, kept, 1)
+        self.low = nn.Linear(GRID * GRID * kept, hidden)
+        self.audio = AudioEncoder(inner, 1)
+        self.voice = nn.Linear(self.audio.outputs, hidden, bias=False)
         self.still = nn.Linear(2 * len(POINTS) + CONDITIONS, hidden)
-        self.head = nn.Sequential(
-            nn.SiLU(),
-            nn.Linear(hidden, hidden),
-            nn.SiLU(),
-            nn.Linear(hidden, hidden),
-            nn.SiLU(),
-            nn.Linear(hidden, 2 * len(POINTS)),
+        self.head = nn.ModuleList(
+            nn.Sequential(
+                nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Dropout(0.1), quiet(nn.Linear(hidden, hidden), 0.3)
+            )
+            for _ in range(2)
         )
+        self.step = quiet(nn.Linear(hidden, 2 * len(POINTS)), 0.3)
 
-    def forward(self, x: Tensor, audio: Tensor, still_points: Tensor, change: Tensor, condition: Tensor) -> Tensor:
-        """x (B, c, 8, 8), audio (B, n) zero where missing, still_points (B, S, 110, 2), change (B, S, 6) of the raw
-        hints, condition (B, S, 14) -> points (B, S, 110, 2) float32 in [-1, 1].
+    def forward(
+        self,
+        low: Tensor,
+        still_low: Tensor,
+        still_points: Tensor,
+        mel: Tensor,
+        change: Tensor,
+        condition: Tensor,
+    ) -> Tensor:
+        """low (B, T, 3, 8, 8) and still_low (B, S, 3, 8, 8) in [-1, 1], still_points (B, S, 110, 2), mel (B, 80, 16)
+        in [-1, 1], change (B, S, 12) of the raw hints, condition (B, S, 26) whose last says whether there is a voice
+        -> points (B, S, 110, 2) float32 in [-1, 1].
         """
+        b, s = still_points.shape[:2]
+        moved = 2 * (low[:, None] - still_low[:, :, None])
+        x = torch.cat([moved.flatten(2, 3), still_low], 2).flatten(0, 1)
+        x = F.silu(self.keep(self.mix(self.first(x))))
+        voice = self.voice(self.audio(mel)) * condition[:, 0, -1:]
         own = self.still(torch.cat([still_points.flatten(2), condition], 2))
-        step = self.head(own + (self.low(x.flatten(1)) + self.audio(audio))[:, None])
+        y = unfolded(self.low(x.flatten(1)), (b, s)) + own + voice[:, None]
+        for block in self.head:
+            y = y + block(y)
+        step = cast(Tensor, self.step(F.silu(y)))
         start = cast(Tensor, self.motion(still_points, change))
-        return start + _REACH * cast(Tensor, step).float().reshape(start.shape)
+        return start + _REACH * step.float().reshape(start.shape)
 
 
 class StillLandmarks(nn.Module):

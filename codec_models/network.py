@@ -23,6 +23,7 @@ from .errors import UserError
 from .hint_measure import HINTS
 from .layers import channels_last
 from .mel import BANDS, FLOOR, LogMel, normalised
+from .memory import keep_memory
 from .reconstruction import enlarge
 from .upsampler import LIVE, IdentityFeatures, Upsampler, UpsamplerConfig
 
@@ -39,7 +40,7 @@ _DTYPES = ("F32", "F16", "BF16")
 @dataclass(slots=True)
 class StreamState:
     """All that a stream remembers. window: the last T 8x8 frames, newest last, (3, 8, 8) in [-1, 1]; rows: the last 16
-    log-mel rows (16, 80), log10 power; hints (6,) raw and the ticks since they came.
+    log-mel rows (16, 80), log10 power; hints (12,) raw and the ticks since they came.
     """
 
     window: deque[NDArray[np.float32]]
@@ -69,7 +70,8 @@ class NetworkReconstructor:
 
     weights: safetensors of exactly the parameters of `config`; None for those that come with the program. stills: how
     many of the received stills are used at once, those whose 8x8 frames are nearest to the current one, 1 to 3.
-    bfloat16: reduced precision where the hardware has it. Raises UserError where the weights cannot be used.
+    bfloat16: reduced precision for the convolutions; None: where the hardware computes in it. Raises UserError where
+    the weights cannot be used.
 
     Before the first still, the enlarged 8x8 frame is shown; before the first frame, the still itself. A still without
     landmarks works, with rough motion.
@@ -81,10 +83,13 @@ class NetworkReconstructor:
         config: UpsamplerConfig = LIVE,
         device: str = "cpu",
         stills: int = 1,
-        bfloat16: bool = False,
+        bfloat16: bool | None = None,
     ) -> None:
         if not 1 <= stills <= 3:
             raise ValueError(f"{stills} stills at once: 1 to 3")
+        keep_memory()
+        if bfloat16 is None:
+            bfloat16 = _has_bfloat16(device)
         self.device = device
         self.backend = f"torch {'bf16' if bfloat16 else 'fp32'}, width {config.width}"
         self._device, self._stills, self._bfloat16 = torch.device(device), stills, bfloat16
@@ -154,6 +159,15 @@ class NetworkReconstructor:
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16)
+
+
+def _has_bfloat16(device: str) -> bool:
+    """Whether the hardware multiplies in bfloat16; elsewhere it is emulated and slower than float32."""
+    if torch.device(device).type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if torch.device(device).type != "cpu":
+        return False
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def load_upsampler(path: Path, config: UpsamplerConfig = LIVE) -> Upsampler:

@@ -57,7 +57,7 @@ PAPER = UpsamplerConfig(width=64, visual=512, visual_blocks=1, audio=512, audio_
 class IdentityFeatures:
     """What is known of the stills, made once; every tensor begins with (B, S).
 
-    points (110, 2) in [-1, 1]; low (3, 8, 8); hints (6,) raw, measured on the points; visual (c, 8, 8); memory
+    points (110, 2) in [-1, 1]; low (3, 8, 8); hints (12,) raw, measured on the points; visual (c, 8, 8); memory
     (layers, 256, 2 c), keys and values; the rest as in `StillPyramid`.
     """
 
@@ -74,6 +74,7 @@ class IdentityFeatures:
     fixed64: Tensor
     fixed128: Tensor
     fixed256: Tensor
+    picture: Tensor
 
     @property
     def stills(self) -> int:
@@ -114,7 +115,7 @@ class Upsampler(nn.Module):
         self.visual = VisualEncoder(config.window, c, config.visual, config.visual_blocks)
         self.audio = AudioEncoder(config.audio, config.audio_blocks)
         self.voice, self.condition = nn.Linear(self.audio.outputs, c), nn.Linear(CONDITIONS, c)
-        self.landmarks = LandmarkHead(c, self.audio.outputs)
+        self.landmarks = LandmarkHead(config.window)
         self.sparse = SparseMotion()
         self.log_closeness = nn.Parameter(torch.tensor(4.6))
         self.project = IterativeProjection(c, config.repeats)
@@ -153,17 +154,15 @@ class Upsampler(nn.Module):
         self, identity: IdentityFeatures, low: Tensor, mel: Tensor, hints: Tensor, has: Tensor
     ) -> UpsamplerOutput:
         """One tick. low (B, T, 3, 8, 8) in [-1, 1], the last is the current one; mel (B, 80, 16) in [-1, 1]; hints
-        (B, 6) raw; has (B, 2): 1 where hints, voice are given.
+        (B, 12) raw; has (B, 2): 1 where hints, voice are given.
         """
-        given, voiced = has[:, :1], has[:, 1:]
+        voiced = has[:, 1:]
         closeness = self._closeness(low[:, -1], identity.low)
         audio = self.audio(mel) * voiced
-        change = (hints[:, None] - identity.hints) * given[:, None]
-        now = torch.cat([normalised(hints) * given, has], 1)[:, None].expand(-1, identity.stills, -1)
-        condition = torch.cat([now, change * change.new_tensor(SCALE)], 2)
+        change, condition = hint_condition(hints, has, identity.hints)
         x = self.visual(low, _average(identity.visual, closeness))
         x = x + (self.condition(_average(condition, closeness)) + self.voice(audio) * voiced)[:, :, None, None]
-        points = _average(self.landmarks(x, audio, identity.points, change, condition), closeness)
+        points = _average(self.landmarks(low, identity.low, identity.points, mel, change, condition), closeness)
         high = self.project(x)
         coarse = F.pixel_shuffle(self.coarse(high), 2).float()
         coarse = coarse + F.interpolate(low[:, -1], size=(_COARSE, _COARSE), mode="bilinear", align_corners=False)
@@ -185,6 +184,16 @@ class Upsampler(nn.Module):
             return low.new_zeros(len(low), 1)
         apart = (low[:, None] - still_low).square().mean((2, 3, 4))
         return F.log_softmax(-self.log_closeness.exp() * apart.float(), 1)
+
+
+def hint_condition(hints: Tensor, has: Tensor, still_hints: Tensor) -> tuple[Tensor, Tensor]:
+    """Raw hints (B, 12), has (B, 2) and the stills' own hints (B, S, 12) -> their change (B, S, 12), zero where hints
+    are missing, and (B, S, 26): normalised change and hints, and has.
+    """
+    given = has[:, :1]
+    change = (hints[:, None] - still_hints) * given[:, None]
+    now = torch.cat([normalised(hints) * given, has], 1)[:, None].expand(-1, still_hints.shape[1], -1)
+    return change, torch.cat([change * change.new_tensor(SCALE), now], 2)
 
 
 def _average(features: Tensor, closeness: Tensor) -> Tensor:

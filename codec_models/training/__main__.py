@@ -1,7 +1,7 @@
 """`python -m codec_models.training`: trains what both ends of a call must agree on, and the networks.
 
 face-prior: the integer prior of the 8x8 coder. hint-tables: only its tables of the hint layer.
-upsampler: 8x8, voice and stills to video.
+landmarks, upsampler: 8x8, voice and stills to video, first where the face is, then how it looks.
 sync-expert: tells whether lips and voice belong together.
 """
 
@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from ..bitstream.face import area_8x8
 from ..bitstream.prior import WEIGHTS
 from ..errors import CommandParser, UserError, run_command
+from ..memory import keep_memory
 from .hint_tables import clip_hints, clip_paths, rewrite
 
 
 def main() -> int:
     """Parse the command line and run one recipe."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_memory()
     parser = CommandParser(prog="python -m codec_models.training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     prior = commands.add_parser("face-prior", help="the integer prior of the 8x8 coder")
@@ -36,6 +38,11 @@ def main() -> int:
     tables.add_argument("--labels", type=Path, required=True, help="landmarks of the clips (.npz)")
     tables.add_argument("--weights", type=Path, default=WEIGHTS, help="the prior to change (default: the shipped one)")
     _add_upsampler(commands)
+    landmarks = commands.add_parser("landmarks", help="the upsampler's landmark head, before the rest of it")
+    landmarks.add_argument("--config", choices=("live", "paper"), default="live")
+    landmarks.add_argument("--init", type=Path, help="start from weights of the upsampler (safetensors)")
+    landmarks.add_argument("--learning-rate", type=_positive)
+    _add_common(landmarks.add_argument)
     _add_common(commands.add_parser("sync-expert", help="tells whether lips and voice belong together").add_argument)
     options = parser.parse_args()
     if options.command == "hint-tables":  # needs no torch

@@ -71,3 +71,19 @@ def lit(pictures: Tensor, slope: Tensor) -> Tensor:
     at = (torch.arange(side, device=pictures.device) + 0.5) / side * 2 - 1
     ramp = 1 + slope[:, 0, None, None] * at + slope[:, 1, None, None] * at[:, None]
     return ((pictures + 1) * ramp[:, None] - 1).clamp(-1, 1)
+
+
+def random_voices(dice: Dice, count: int) -> Tensor:
+    """(count, 3): gain and tilt of a microphone, noise floor of a room; all in the log-mels' unit of 45 dB.
+
+    Gain within 11 dB, up to 7 dB between the lowest and the highest band; every other room is silent.
+    """
+    floor = torch.where(dice.chances(0.5, count), dice.uniform(-0.9, -0.4, count), -1.0)
+    return torch.stack([dice.uniform(-0.25, 0.25, count), dice.uniform(-0.15, 0.15, count), floor], 1)
+
+
+def revoiced(mel: Tensor, voices: Tensor) -> Tensor:
+    """Log-mels (B, 80, rows) in [-1, 1] as another microphone in another room, (B, 3), would give them."""
+    gain, tilt, floor = voices[:, :, None, None].unbind(1)
+    band = torch.linspace(-0.5, 0.5, mel.shape[1], device=mel.device)[:, None]
+    return (mel + gain + tilt * band).maximum(floor).clamp(-1, 1)

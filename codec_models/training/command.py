@@ -9,21 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from ..errors import UserError
 from ..upsampler import LIVE, PAPER, Upsampler
 from .checkpoint import CHECKPOINT, claim_folder, load_weights
 from .corpus import Corpus, most_varied, read_manifest
-from .data import WindowSampler
+from .data import WindowConfig, WindowSampler
 from .evaluation import Evaluation
 from .labels import Labels
+from .landmarks import LandmarkRecipe, train_landmarks
 from .progress import Progress
 from .sync_expert import SyncRecipe, SyncSampler, train_sync
 from .upsampler import Run, UpsamplerRecipe, train
-from .warm_start import warm_start
 from .world import World, join_world
 
+_LANDMARK_SHARE = 0.2
+"""Of the time, for the landmark head, where the upsampler starts from nothing."""
 _CPU_DEV_CLIPS = 12
 """Measured unless --dev-clips says otherwise: on a CPU all of them would take minutes."""
 
@@ -39,16 +40,22 @@ def run_upsampler(options: argparse.Namespace) -> int:
         torch.set_num_threads(options.threads)
     world = join_world(options.device)
     try:
+        if world.size > 1 and not (options.init or options.resume):
+            raise UserError("several processes: train the landmark head first (landmarks), then give it as --init")
         name = f"upsampler_{options.config}.safetensors"
         if world.first:
             claim_folder(options.out, [CHECKPOINT, name], options.resume is not None)
         torch.manual_seed(options.seed)
         network = Upsampler(LIVE if options.config == "live" else PAPER)
         if options.init:
-            initialise(network, options.init)
+            load_weights(options.init, network)
         labels = Labels(options.labels, options.cache)
         corpus = load(options.clips, labels, world, options.max_clips)
         sampler = WindowSampler(corpus, seed=options.seed + 1000 * world.rank)
+        if not (options.init or options.resume):
+            first = LandmarkRecipe(minutes=_LANDMARK_SHARE * options.minutes)
+            train_landmarks(network, sampler, None, first, options.out, options.config)
+        network.requires_grad_(True).landmarks.requires_grad_(False).eval()
         evaluation = None
         if world.first and options.dev is not None:
             clips = options.dev_clips or (_CPU_DEV_CLIPS if world.device.type == "cpu" else None)
@@ -74,26 +81,42 @@ def run_upsampler(options: argparse.Namespace) -> int:
     return 0
 
 
-def initialise(network: Upsampler, path: Path) -> None:
-    """Fill a network from its own weights, or from those of the first prototype."""
-    try:
-        with safe_open(path, "pt") as file:
-            prototype = "lm_low.weight" in file.keys()  # noqa: SIM118
-    except FileNotFoundError:
-        raise UserError(f"no such weights file: {path}") from None
-    except (SafetensorError, OSError) as e:
-        raise UserError(f"{path} is not a safetensors file") from e
-    if prototype:
-        warm_start(network, path)
-    else:
-        load_weights(path, network)
+def run_landmarks(options: argparse.Namespace) -> int:
+    """See `__main__`."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    world = join_world(options.device)
+    name = f"upsampler_{options.config}.safetensors"
+    claim_folder(options.out, [name], False)
+    torch.manual_seed(options.seed)
+    network = Upsampler(LIVE if options.config == "live" else PAPER).to(world.device)
+    if options.init:
+        load_weights(options.init, network)
+    labels = Labels(options.labels, options.cache)
+    corpus = load(options.clips, labels, world, options.max_clips, 0, pictures=False)
+    dev = None
+    if options.dev is not None:
+        dev = WindowSampler(load(options.dev, labels, world, options.dev_clips, 0, pictures=False))
+    recipe = LandmarkRecipe(
+        minutes=options.minutes, batch=options.batch or 256, learning_rate=options.learning_rate or 1.5e-3
+    )
+    # One still: several would each be learned on in turn, and each is as good as the next.
+    sampler = WindowSampler(corpus, WindowConfig(one_still=1.0, faceless=0.0, hints=0.5, voice=0.85), options.seed)
+    train_landmarks(network, sampler, dev, recipe, options.out, options.config)
+    return 0
 
 
-def load(folder: Path, labels: Labels, world: World, most: int | None, stills: int = 1) -> Corpus:
+def load(
+    folder: Path, labels: Labels, world: World, most: int | None, stills: int = 1, pictures: bool = True
+) -> Corpus:
     """The clips of a folder on this process's device; at most `most` of them, of as many people as possible."""
     progress = Progress(world.first)
     rows = most_varied(read_manifest(folder), most)
-    corpus = Corpus(rows, labels, world.device, stills, lambda done, of: progress.show(f"reading clips: {done}/{of}"))
+
+    def show(done: int, of: int) -> None:
+        progress.show(f"reading clips: {done}/{of}")
+
+    corpus = Corpus(rows, labels, world.device, stills, pictures, show)
     progress.say(f"{folder}: {len(corpus.clips)} clips, {corpus.frames} frames")
     return corpus
 
@@ -119,5 +142,6 @@ def run_sync_expert(options: argparse.Namespace) -> int:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "upsampler": run_upsampler,
+    "landmarks": run_landmarks,
     "sync-expert": run_sync_expert,
 }

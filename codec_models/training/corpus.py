@@ -24,11 +24,10 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import UserError
-from ..hint_measure import measured
 from ..landmarks import POINTS
-from .labels import ClipLabels, Labels
+from .labels import Labels, voice_of
 
-SIDE, SMALL = 256, 64
+SIDE, SMALL, SMALLEST = 256, 64, 32
 MEL_BEFORE = 12
 """Rows of silence kept before a clip: with them, rows 4 t to 4 t + 15 are the 120 ms before tick t and its own 40."""
 _SHORTEST = 30
@@ -66,7 +65,8 @@ class Clip:
 class _Read:
     luma: NDArray[np.uint8]  # (n, 256, 256)
     chroma: NDArray[np.uint8]  # (n, 2, 128, 128)
-    labels: ClipLabels
+    points: NDArray[np.float32]  # (n, 110, 2)
+    mel: NDArray[np.uint8] | None  # (rows, 80), where the voice is the face's own
     stills: list[tuple[int, NDArray[np.uint8]]]  # frame, its picture after a real still codec
 
 
@@ -111,8 +111,11 @@ class Corpus:
     """All frames, landmarks, hints and log-mels of a list of clips, on one device.
 
     luma (F, 256, 256), chroma (F, 2, 128, 128), small (F, 3, 64, 64) RGB: uint8. points (F, 110, 2) in [-1, 1].
-    hints (F, 6) as `bitstream.hints.Hints`. mel (M, 80) uint8. weight (C,): how often to draw each clip, adds up to 1.
+    mel (M, 80) uint8. weight (C,): how often to draw each clip, adds up to 1.
     pool (P, 3, 256, 256) uint8: frames as a still codec gives them back; pool_frames[clip] lists (frame, slot).
+
+    pictures: without them there is no luma and no chroma, and small is (F, 3, 32, 32): enough for landmarks, in a
+    fortieth of the memory.
     """
 
     def __init__(
@@ -121,6 +124,7 @@ class Corpus:
         labels: Labels,
         device: torch.device,
         stills_per_clip: int = 1,
+        pictures: bool = True,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         self.device = device
@@ -133,10 +137,11 @@ class Corpus:
         room = sum(found for _, found in known)
         if not room:
             raise UserError("no clip of 30 frames or more has landmarks: check that the labels belong to these clips")
-        _check_memory(room, device)
-        self.luma = torch.empty(room, SIDE, SIDE, dtype=torch.uint8, device=device)
-        self.chroma = torch.empty(room, 2, SIDE // 2, SIDE // 2, dtype=torch.uint8, device=device)
-        self.small = torch.empty(room, 3, SMALL, SMALL, dtype=torch.uint8, device=device)
+        kept, side = (room, SMALL) if pictures else (0, SMALLEST)
+        _check_memory(kept * SIDE * SIDE * 3 // 2 + room * (3 * side * side + len(POINTS) * 8), device)
+        self.luma = torch.empty(kept, SIDE, SIDE, dtype=torch.uint8, device=device)
+        self.chroma = torch.empty(kept, 2, SIDE // 2, SIDE // 2, dtype=torch.uint8, device=device)
+        self.small = torch.empty(room, 3, side, side, dtype=torch.uint8, device=device)
         points: list[Tensor] = []
         mels: list[Tensor] = []
         pool: list[Tensor] = []
@@ -153,46 +158,50 @@ class Corpus:
                     continue
                 n = len(read.luma)
                 span = slice(at, at + n)
-                self.luma[span] = torch.from_numpy(read.luma).to(device)
-                self.chroma[span] = torch.from_numpy(read.chroma).to(device)
-                for part in torch.split(torch.arange(at, at + n, device=device), 64):
-                    self.small[part] = _bytes(self.pictures(part, SMALL, stored=False))
-                points.append(torch.from_numpy(read.labels.points[:n] * 2 - 1))
+                luma, chroma = torch.from_numpy(read.luma).to(device), torch.from_numpy(read.chroma).to(device)
+                if pictures:
+                    self.luma[span], self.chroma[span] = luma, chroma
+                for part in torch.split(torch.arange(n, device=device), 64):
+                    self.small[at + part] = _bytes(_rgb(luma[part], chroma[part], side))
+                points.append(torch.from_numpy(read.points[:n] * 2 - 1))
                 mel = torch.zeros(4 * n + MEL_BEFORE + 4, 80, dtype=torch.uint8)
-                voiced = row.own_voice and read.labels.mel is not None
-                if voiced and read.labels.mel is not None:
-                    voice = torch.from_numpy(read.labels.mel)[: 4 * n]
+                if read.mel is not None:
+                    voice = torch.from_numpy(read.mel)[: 4 * n]
                     mel[MEL_BEFORE : MEL_BEFORE + len(voice)] = voice
                 mels.append(mel)
                 self.pool_frames.append([(frame, len(pool) + j) for j, (frame, _) in enumerate(read.stills)])
                 pool += [torch.from_numpy(picture).permute(2, 0, 1) for _, picture in read.stills]
-                self.clips.append(Clip(row, at, n, mel_at, voiced))
+                self.clips.append(Clip(row, at, n, mel_at, read.mel is not None))
                 at, mel_at = at + n, mel_at + len(mel)
         if not self.clips:
             raise UserError("not one clip could be read: are they 256x256 videos?")
         self.frames = at
         self.points = torch.cat(points).to(device)
-        self.hints = measured(self.points)
         self.mel = torch.cat(mels).to(device)
         self.pool = (
             torch.stack(pool).to(device) if pool else torch.empty(0, 3, SIDE, SIDE, dtype=torch.uint8, device=device)
         )
         self.weight = torch.from_numpy(draw_weights(self.clips))
 
-    def pictures(self, index: Tensor, resolution: int, stored: bool = True) -> Tensor:
+    def pictures(self, index: Tensor, resolution: int) -> Tensor:
         """Frames (K,) of the corpus -> RGB (K, 3, resolution, resolution) in [-1, 1], area averaged; 64, 128 or 256."""
-        if resolution == SMALL and stored:
+        if resolution == SMALL:
             return self.small[index].float() / 127.5 - 1
-        luma, chroma = self.luma[index].float()[:, None], self.chroma[index].float()
-        if resolution < SIDE:
-            luma = F.avg_pool2d(luma, SIDE // resolution)
-        if resolution < SIDE // 2:
-            chroma = F.avg_pool2d(chroma, SIDE // 2 // resolution)
-        elif resolution > SIDE // 2:
-            chroma = F.interpolate(chroma, size=(resolution, resolution), mode="bilinear", align_corners=False)
-        planes = torch.cat([luma - 16, chroma - 128], 1)
-        rgb = torch.einsum("rc,kcyx->kryx", _TO_RGB.to(self.device), planes)
-        return (rgb / 127.5 - 1).clamp(-1, 1)
+        return _rgb(self.luma[index], self.chroma[index], resolution)
+
+
+def _rgb(luma: Tensor, chroma: Tensor, resolution: int) -> Tensor:
+    """(K, 256, 256) and (K, 2, 128, 128) bytes -> RGB (K, 3, resolution, resolution) in [-1, 1]."""
+    y, colour = luma.float()[:, None], chroma.float()
+    if resolution < SIDE:
+        y = F.avg_pool2d(y, SIDE // resolution)
+    if resolution < SIDE // 2:
+        colour = F.avg_pool2d(colour, SIDE // 2 // resolution)
+    elif resolution > SIDE // 2:
+        colour = F.interpolate(colour, size=(resolution, resolution), mode="bilinear", align_corners=False)
+    planes = torch.cat([y - 16, colour - 128], 1)
+    rgb = torch.einsum("rc,kcyx->kryx", _TO_RGB.to(luma.device), planes)
+    return (rgb / 127.5 - 1).clamp(-1, 1)
 
 
 def draw_weights(clips: list[Clip]) -> NDArray[np.float64]:
@@ -213,7 +222,7 @@ def draw_weights(clips: list[Clip]) -> NDArray[np.float64]:
 
 def _frames_of(row: ClipRow, labels: Labels) -> int:
     found = labels.of(row.path)
-    return 0 if found is None else len(found.points)
+    return 0 if found is None else len(found)
 
 
 def _read(row: ClipRow, labels: Labels, stills: int) -> _Read | None:
@@ -230,7 +239,7 @@ def _read(row: ClipRow, labels: Labels, stills: int) -> _Read | None:
                 planes = frame.to_ndarray(format="yuv420p")
                 luma.append(planes[:SIDE])
                 chroma.append(planes[SIDE:].reshape(2, SIDE // 2, SIDE // 2))
-                if len(luma) == len(found.points):
+                if len(luma) == len(found):
                     break
     except (av.FFmpegError, OSError):
         return None
@@ -242,7 +251,8 @@ def _read(row: ClipRow, labels: Labels, stills: int) -> _Read | None:
         planes = np.concatenate([luma[k], chroma[k].reshape(SIDE // 2, SIDE)])
         rgb = av.VideoFrame.from_ndarray(planes, format="yuv420p").to_ndarray(format="rgb24")
         kept.append((k, recompressed(np.asarray(rgb, np.uint8), rng)))
-    return _Read(np.stack(luma), np.stack(chroma), found, kept)
+    voice = voice_of(row.path) if row.own_voice else None
+    return _Read(np.stack(luma), np.stack(chroma), found, voice, kept)
 
 
 def recompressed(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -260,8 +270,7 @@ def _bytes(pictures: Tensor) -> Tensor:
     return ((pictures + 1) * 127.5).round().to(torch.uint8)
 
 
-def _check_memory(frames: int, device: torch.device) -> None:
-    need = frames * (SIDE * SIDE * 3 // 2 + 3 * SMALL * SMALL + len(POINTS) * 8)
+def _check_memory(need: int, device: torch.device) -> None:
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
     else:
@@ -272,5 +281,5 @@ def _check_memory(frames: int, device: torch.device) -> None:
             return
     if need > 0.9 * free:
         raise UserError(
-            f"{frames} frames need {need / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: use fewer clips (--max-clips)"
+            f"the clips need {need / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: use fewer clips (--max-clips)"
         )

@@ -15,11 +15,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..bitstream.face import STEPS
-from .augment import lit, random_colours, random_transforms, recoloured, transformed, transformed_points
+from ..hint_measure import measured
+from .augment import (
+    lit,
+    random_colours,
+    random_transforms,
+    random_voices,
+    recoloured,
+    revoiced,
+    transformed,
+    transformed_points,
+)
 from .corpus import MEL_BEFORE, SMALL, Corpus
 from .degrade import Degradation, degraded
 from .draws import Dice
-from .face_points import mirrored
 from .lattice import dead_zone, decoded_hints, decoded_pictures, default_quality
 from .windows import MEL_ROWS, WINDOW, Windows
 
@@ -61,8 +70,8 @@ class Draw:
     clip, tick, phase, quality, held_from, held_to (B,) int64 (held ticks count from the window's first); stills, coded
     (B, S) int64: frame in the clip, slot of the pool or -1;
     zone (B,) in steps; slow, interpolated, lean, mirror (B,), poor, faceless (B, S) bool;
-    given (B, 2) bool; place (B, 3, 3), colour (B, 3, 4), slope (B, 2), still_place (B, S, 3, 3), still_colour
-    (B, S, 3, 4), or None without augmentation.
+    given (B, 2) bool; place (B, 3, 3), voice (B, 3), colour (B, 3, 4), slope (B, 2), still_place (B, S, 3, 3),
+    still_colour (B, S, 3, 4), or None without augmentation.
     """
 
     clip: Tensor
@@ -82,6 +91,7 @@ class Draw:
     poor: Tensor
     faceless: Tensor
     place: Tensor | None = None
+    voice: Tensor | None = None
     colour: Tensor | None = None
     slope: Tensor | None = None
     still_place: Tensor | None = None
@@ -151,6 +161,7 @@ class WindowSampler:
             poor=d.chances(c.poor_still, size, s),
             faceless=d.chances(c.faceless, size, s),
             place=place,
+            voice=random_voices(d, size),
             colour=colour,
             slope=slope,
             still_place=place[:, None] @ (other * move + (1 - other) * same),
@@ -211,17 +222,40 @@ class WindowSampler:
             stills = stills.clone()
             poor = draw.poor.to(device)
             stills[poor] = degraded(stills[poor], self.dice, self.config.degradation)
+        return self._windows(draw, start, low, source, stills, marks, truth)
+
+    def render_small(self, draw: Draw) -> Windows:
+        """A draw without its pictures, in a fraction of the time: `stills` has the size of the corpus's small frames,
+        `picture` is empty.
+        """
+        c, device = self.corpus, self.corpus.device
+        b, s = draw.stills.shape
+        start, frames = self._start[draw.clip], self._frames[draw.clip]
+        low, source = self._low(draw, start, frames)
+        index = (torch.cat([draw.tick[:, None], draw.stills], 1) + start[:, None]).to(device)
+        marks, stills = c.points[index], c.small[index[:, 1:].flatten()].float() / 127.5 - 1
+        if draw.place is not None and draw.still_place is not None and draw.still_colour is not None:
+            places = torch.cat([draw.place[:, None], draw.still_place], 1).to(device).flatten(0, 1)
+            marks = transformed_points(marks.flatten(0, 1), places).view_as(marks)
+            stills = transformed(stills, draw.still_place.to(device).flatten(0, 1))
+            stills = recoloured(stills, draw.still_colour.to(device).flatten(0, 1))
+        return self._windows(draw, start, low, source, stills.view(b, s, *stills.shape[1:]), marks, stills[:0])
+
+    def _windows(
+        self, draw: Draw, start: Tensor, low: Tensor, source: Tensor, stills: Tensor, marks: Tensor, truth: Tensor
+    ) -> Windows:
+        b, s = draw.stills.shape
         has = draw.given & torch.stack([torch.ones(b, dtype=torch.bool), self._voiced[draw.clip]], 1)
-        has_there = has.to(device).float()
+        there = has.to(low.device).float()
         return Windows(
             low=low,
             stills=stills,
             still_low=_whole_levels(area(stills.flatten(0, 1))).view(b, s, 3, 8, 8) / 127.5 - 1,
             still_points=marks[:, 1:],
-            still_found=(~draw.faceless).to(device).float(),
-            mel=self._mel(draw, source) * has_there[:, 1, None, None],
-            hints=self._hints(draw, start, source) * has_there[:, :1],
-            has=has_there,
+            still_found=(~draw.faceless).to(low.device).float(),
+            mel=self._mel(draw, source) * there[:, 1, None, None],
+            hints=self._hints(draw, start, source) * there[:, :1],
+            has=there,
             picture=truth,
             points=marks[:, 0],
         )
@@ -258,18 +292,22 @@ class WindowSampler:
         return low / 127.5 - 1, ticks
 
     def _hints(self, draw: Draw, start: Tensor, source: Tensor) -> Tensor:
-        """Hints (B, 6) of the tick shown last: they come with every tick, also at 5 fps."""
+        """Hints (B, 12) of the tick shown last: they come with every tick, also at 5 fps."""
         device = self.corpus.device
         ticks = (source[:, -1:] - torch.arange(CODED - 1, -1, -1)).clamp(min=0) + start[:, None]
-        hints = self.corpus.hints[ticks.to(device)]
-        hints = torch.where(draw.mirror.to(device)[:, None, None], mirrored(hints), hints)
-        return decoded_hints(hints)[:, -1]
+        points = self.corpus.points[ticks.to(device)]
+        if draw.place is not None:  # the head's place and turn are those of the changed picture
+            places = draw.place.to(device).repeat_interleave(CODED, 0)
+            points = transformed_points(points.flatten(0, 1), places).view_as(points)
+        return decoded_hints(measured(points))[:, -1]
 
     def _mel(self, draw: Draw, source: Tensor) -> Tensor:
         """Log-mels (B, 80, 16) in [-1, 1]; silence where the voice of a held tick is missing."""
         rows = self._mel_start[draw.clip][:, None] + 4 * draw.tick[:, None] + torch.arange(MEL_ROWS)
         mel = self.corpus.mel[rows.to(self.corpus.device)].float() / 127.5 - 1
         ticks = draw.tick[:, None] + torch.arange(1 - WINDOW, 1)
+        if draw.voice is not None:
+            mel = revoiced(mel.transpose(1, 2), draw.voice.to(mel.device)).transpose(1, 2)
         missing = (source != ticks)[:, 1:].repeat_interleave(4, 1).to(mel.device)
         return torch.where(missing[:, :, None], -1.0, mel).transpose(1, 2)
 

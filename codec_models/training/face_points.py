@@ -34,8 +34,3 @@ def eye_distance(points: Tensor) -> Tensor:
     """Distance of the outer eye corners, (..., 110, 2) -> (...)."""
     apart: Tensor = torch.linalg.vector_norm(points[..., AT[33], :] - points[..., AT[263], :], dim=-1)
     return apart.clamp_min(1e-6)
-
-
-def mirrored(hints: Tensor) -> Tensor:
-    """Hints (..., 6) of the mirrored picture."""
-    return torch.stack([hints[..., 0], hints[..., 1], hints[..., 3], hints[..., 2], -hints[..., 4], hints[..., 5]], -1)

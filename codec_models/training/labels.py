@@ -1,8 +1,8 @@
-"""Landmarks and log-mels of face clips: read from an archive, or made once with MediaPipe and cached.
+"""Landmarks of face clips: read from an archive, or made once with MediaPipe and cached; and their log-mels.
 
 The archive is an .npz with, per clip, `ID.pts` (frames, 110, 2) int16: landmarks in 1/4096 of the picture's side,
-differenced along time, and, where the voice is the face's own, `ID.mel` (rows, 80) uint8: 100 rows a second, 0 to 255
-for -7 to 2 in log10 power. A cache folder holds one such archive per clip, `ID.npz`, with `pts` and `mel`.
+differenced along time; `points` (110,) says which of the face mesh they are. A cache folder holds one archive per clip,
+`ID.npz`, with `pts`. Log-mels are quick to make and always made anew, as the call makes them (`mel.CALL`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -25,14 +24,6 @@ from ..landmarks import POINTS
 UNIT = 4096
 _MOST_MISSED = 0.3
 """A clip in which the face is found in fewer frames than this leaves is not labelled."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClipLabels:
-    """points (n, 110, 2) float32 in picture fractions; mel (rows, 80) uint8, or None without a voice."""
-
-    points: NDArray[np.float32]
-    mel: NDArray[np.uint8] | None
 
 
 class Labels:
@@ -54,27 +45,24 @@ class Labels:
             if known != list(POINTS):
                 raise UserError(f"{archive} holds other landmarks than this version uses: label the clips again")
 
-    def of(self, path: Path) -> ClipLabels | None:
-        """Labels of one clip, or None where it has none (and no face is found in it)."""
+    def of(self, path: Path) -> NDArray[np.float32] | None:
+        """Landmarks (n, 110, 2) in picture fractions of one clip; None where it has none and no face is found in it."""
         if self._archive is not None and f"{path.stem}.pts" in self._archive:
-            rows = self._archive.get(f"{path.stem}.mel")
-            return ClipLabels(_points(self._archive[f"{path.stem}.pts"]), rows)
+            return _points(self._archive[f"{path.stem}.pts"])
         if self._cache is None:
             return None
         kept = self._cache / f"{path.stem}.npz"
         if not kept.is_file():
             self._cache.mkdir(parents=True, exist_ok=True)
-            points, voice = find_landmarks(path), voice_of(path)
+            points = find_landmarks(path)
             # A clip without a face is kept as an empty one, so that it is not searched again.
             whole = np.zeros((0, len(POINTS), 2), np.float32) if points is None else points
             partial = kept.with_suffix(f".{os.getpid()}.partial.npz")
-            np.savez_compressed(
-                partial, pts=_differences(whole), mel=np.zeros((0, 80), np.uint8) if voice is None else voice
-            )
+            np.savez_compressed(partial, pts=_differences(whole))
             partial.replace(kept)
         with np.load(kept) as archive:
-            found, rows = archive["pts"], archive["mel"]
-        return ClipLabels(_points(found), rows if len(rows) else None) if len(found) else None
+            found = archive["pts"]
+        return _points(found) if len(found) else None
 
 
 def _points(differences: NDArray[np.int16]) -> NDArray[np.float32]:

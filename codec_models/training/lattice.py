@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..bitstream.colour import UNIT
 from ..bitstream.face import STEPS, FaceConfig, Profile
-from ..bitstream.hints import DEAD_ZONE, LIMITS
+from ..bitstream.hints import DEAD_ZONES, LIMITS
 from ..bitstream.hints import STEPS as HINT_STEPS
 from ..bitstream.prior import face_prior
 
@@ -83,14 +83,15 @@ def decoded_pictures(pictures: Tensor, quality: Tensor, lean: Tensor, zone: Tens
 
 
 def decoded_hints(hints: Tensor) -> Tensor:
-    """Hints (B, N, 6) in order -> what the decoder gives back; the first of the N is a refresh."""
+    """Hints (B, N, 12) in order -> what the decoder gives back; the first of the N is a refresh."""
     steps = torch.tensor(HINT_STEPS, device=hints.device, dtype=torch.float64)
     low, high = torch.tensor(LIMITS, device=hints.device, dtype=torch.float64).unbind(1)
     exact = (hints.double() / steps).clamp(low, high)
     state = torch.tensor(face_prior().hint_mean, device=hints.device, dtype=torch.float64).expand_as(exact[:, 0])
+    zones = torch.tensor(DEAD_ZONES, device=hints.device, dtype=torch.float64)
     decoded = []
     for k in range(exact.shape[1]):
-        state = state + _symbols(exact[:, k] - state, DEAD_ZONE if k else 0.0)
+        state = state + _symbols(exact[:, k] - state, zones if k else 0.0)
         decoded.append(state)
     return (torch.stack(decoded, 1) * steps).to(hints.dtype)
 

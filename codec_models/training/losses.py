@@ -50,8 +50,6 @@ class LossWeights:
     brows: float = 0.2
     nose: float = 0.2
     warped: float = 0.5
-    points: float = 1.0
-    openings: float = 3.0
     still_points: float = 1.0
     coarse: float = 0.3
     adversarial: float = 0.03
@@ -121,8 +119,9 @@ _POINT_WEIGHT = torch.ones(110)
 _POINT_WEIGHT[_at(LIPS)] = 2.5
 _POINT_WEIGHT[_at(EYES)] = 3.0
 _POINT_WEIGHT[_at(IRISES)] = 2.0
-_OPENING_WEIGHT = torch.tensor([2.0, 1.0, 4.0, 4.0, 0.2, 0.2])
-"""Of mouth opening and width, both eyes and the gaze: an eye opens by a fifth of what a mouth does."""
+_OPENING_WEIGHT = torch.tensor([2.0, 1.0, 4.0, 4.0, 0.2, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+"""Of mouth opening and width, both eyes and the gaze: an eye opens by a fifth of what a mouth does. The pose of
+the head needs none, it is what most of the distance of the landmarks is."""
 
 
 def point_loss(made: Tensor, truth: Tensor) -> Tensor:
@@ -138,8 +137,11 @@ def opening_loss(made: Tensor, truth: Tensor) -> Tensor:
 
 
 def plain_losses(made: Made, w: Windows, weights: LossWeights) -> dict[str, Tensor]:
-    """Weighted terms of one batch. Their sum is the loss; each is zero where everything equals the truth."""
-    picture, warped, points, coarse, still_points = (t.float() for t in made)
+    """Weighted terms of one batch, landmarks left out (`landmarks.py` trains them).
+
+    Their sum is the loss; each is zero where everything equals the truth.
+    """
+    picture, warped, _, coarse, still_points = (t.float() for t in made)
     truth, true_points = w.picture, w.points
     side = truth.shape[-1]
     importance = pixel_weights(true_points, side, weights)
@@ -148,8 +150,6 @@ def plain_losses(made: Made, w: Windows, weights: LossWeights) -> dict[str, Tens
         "l1": weights.l1 * apart.mean(),
         "region": (apart * importance).mean(),
         "gradient": weights.gradient * gradient_loss(picture, truth),
-        "points": weights.points * point_loss(points, true_points),
-        "openings": weights.openings * opening_loss(points, true_points),
         "still points": weights.still_points * point_loss(still_points.flatten(0, 1), w.still_points.flatten(0, 1)),
         "coarse": weights.coarse * F.l1_loss(coarse, F.adaptive_avg_pool2d(truth, coarse.shape[-1])),
         "warped": weights.warped * ((warped - truth).abs() * (1 + 0.3 * importance)).mean(),

@@ -1,7 +1,8 @@
 """Trains the upsampler: `python -m codec_models.training upsampler --clips DIR --dev DIR --labels F --out DIR`.
 
-Low resolution first, the adversarial part last (`--phase gan`, from plain weights on). Runs for a given time, goes on
-from its last checkpoint as if it had never stopped, keeps an average of the weights (EMA) and ships that one.
+The landmark head is trained before, alone (`landmarks.py`), and left as it is. Low resolution comes first, the
+adversarial part last (`--phase gan`, from plain weights on). Runs for a given time, goes on from its last checkpoint as
+if it had never stopped, keeps an average of the weights (EMA) and ships that one.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ class Windows:
 
     low (B, 5, 3, 8, 8); stills (B, S, 3, R, R); still_low (B, S, 3, 8, 8); still_points (B, S, 110, 2) and
     still_found (B, S): 0 where a still comes without its landmarks, which are here all the same; mel (B, 80, 16);
-    hints (B, 6); has (B, 2): 1 where hints, voice are given. Truth: picture (B, 3, R, R), points (B, 110, 2).
+    hints (B, 12); has (B, 2): 1 where hints, voice are given. Truth: picture (B, 3, R, R), points (B, 110, 2).
     """
 
     low: Tensor

@@ -1,0 +1,186 @@
+"""Trains the upsampler's landmark head alone: `python -m codec_models.training landmarks --clips DIR --labels F ...`.
+
+No picture is drawn, so a CPU core sees some seven hundred windows a second where the whole upsampler sees eight. From
+8x8 pixels alone it takes hundreds of thousands of windows to tell where a head is; the upsampler's own training then
+leaves the head as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..hint_measure import measured
+from ..landmarks import EYES, LIPS
+from ..upsampler import Upsampler, hint_condition
+from .checkpoint import save_weights
+from .data import WindowSampler
+from .evaluation import correlation
+from .face_points import AT, eye_distance
+from .losses import opening_loss, point_loss
+from .progress import Progress, training_line
+from .windows import Windows
+
+_LIPS, _EYES = [AT[p] for p in LIPS], [AT[p] for p in EYES]
+_WARM_UP = 100
+_DEV_TICKS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class LandmarkRecipe:
+    """minutes: of training; steps: end after so many instead, for tests. openings: weight of the loss on openings of
+    mouth and lids, beside that on distances. The learning rate falls along half a cosine.
+    """
+
+    minutes: float = 15.0
+    steps: int | None = None
+    batch: int = 256
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.02
+    openings: float = 3.0
+    ema: float = 0.998
+    evaluate_minutes: float = 3.0
+
+    def rate(self, step: int, progress: float) -> float:
+        """Learning rate at a step and share of the run."""
+        falling = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return self.learning_rate * min(1.0, (step + 1) / _WARM_UP) * falling
+
+
+@dataclass(frozen=True, slots=True)
+class LandmarkFigures:
+    """Means over clips, the first frame the still. Distances in distances of the outer eye corners, correlations of
+    the openings over a clip. Plain: with hints and voice; voice: with the voice alone; bare: with neither.
+    """
+
+    distance: float
+    lips: float
+    eyes: float
+    mouth: float
+    lids: float
+    voice: float
+    voice_lips: float
+    voice_mouth: float
+    bare: float
+    bare_mouth: float
+    bare_lids: float
+    still: float
+
+
+def head_points(network: Upsampler, w: Windows) -> Tensor:
+    """Landmarks (B, 110, 2) that the head finds in windows, mean over their stills."""
+    change, condition = hint_condition(w.hints, w.has, measured(w.still_points))
+    points: Tensor = network.landmarks(w.low, w.still_low, w.still_points, w.mel, change, condition)
+    return points.mean(1)
+
+
+class LandmarkEvaluation:
+    """Ticks spread over every clip of a sampler, the same every time."""
+
+    def __init__(self, sampler: WindowSampler) -> None:
+        self._windows = []
+        for k, clip in enumerate(sampler.corpus.clips):
+            ticks = np.unique(np.linspace(min(12, clip.frames - 1), clip.frames - 1, _DEV_TICKS).astype(int))
+            self._windows.append(sampler.render_small(sampler.plain(k, ticks.tolist(), [0])))
+
+    @torch.no_grad()
+    def run(self, network: Upsampler) -> LandmarkFigures:
+        rows = []
+        for w in self._windows:
+            unit, truth = eye_distance(w.points)[:, None], measured(w.points)
+            voiced = bool(w.has[0, 1])
+            cases = [head_points(network, x) for x in (w, w.bare(voice=True), w.bare())]
+            apart = [(p - w.points).norm(dim=-1) / unit for p in cases]
+            mouth, mouth_voice, mouth_bare = (correlation(measured(p)[:, 0], truth[:, 0]) for p in cases)
+            lids, _, lids_bare = (correlation(measured(p)[:, 2:4].sum(1), truth[:, 2:4].sum(1)) for p in cases)
+            still = (w.still_points[:, 0] - w.points).norm(dim=-1) / unit
+            rows.append(
+                LandmarkFigures(
+                    distance=float(apart[0].mean()),
+                    lips=float(apart[0][:, _LIPS].mean()),
+                    eyes=float(apart[0][:, _EYES].mean()),
+                    mouth=_or_nan(mouth),
+                    lids=_or_nan(lids),
+                    voice=float(apart[1].mean()) if voiced else math.nan,
+                    voice_lips=float(apart[1][:, _LIPS].mean()) if voiced else math.nan,
+                    voice_mouth=_or_nan(mouth_voice) if voiced else math.nan,
+                    bare=float(apart[2].mean()),
+                    bare_mouth=_or_nan(mouth_bare),
+                    bare_lids=_or_nan(lids_bare),
+                    still=float(still.mean()),
+                )
+            )
+        table = np.array([dataclasses.astuple(row) for row in rows], np.float64)
+        known = ~np.isnan(table)
+        means = np.where(known, table, 0).sum(0) / np.maximum(known.sum(0), 1)
+        return LandmarkFigures(*np.where(known.any(0), means, np.nan).tolist())
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def train_landmarks(
+    network: Upsampler, sampler: WindowSampler, dev: WindowSampler | None, recipe: LandmarkRecipe, out: Path, name: str
+) -> LandmarkFigures | None:
+    """Train `network.landmarks` and write the whole network as OUT/upsampler_NAME.safetensors, with averaged weights
+    (EMA) of the head; figures on dev go to OUT/figures.jsonl.
+    """
+    line = Progress()
+    network.requires_grad_(False)
+    head = network.landmarks.requires_grad_(True)
+    average = copy.deepcopy(network).eval()
+    optimiser = torch.optim.AdamW(
+        head.parameters(), recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
+    )
+    evaluation = None if dev is None else LandmarkEvaluation(dev)
+    count = sum(p.numel() for p in head.parameters())
+    line.say(f"{sampler.corpus.device}: {count / 1e6:.2f} M parameters of the landmark head")
+
+    def measure(step: int, progress: float) -> LandmarkFigures | None:
+        save_weights(out / f"upsampler_{name}.safetensors", average, {"network": "upsampler", "config": name})
+        if evaluation is None:
+            return None
+        figures = evaluation.run(average)
+        numbers = {k: round(v, 4) for k, v in dataclasses.asdict(figures).items()}
+        with (out / "figures.jsonl").open("a") as file:
+            file.write(json.dumps({"landmark step": step, **numbers}) + "\n")
+        line.say(f"step {step}, {100 * progress:.0f} %: " + ", ".join(f"{k} {v:.3f}" for k, v in numbers.items()))
+        return figures
+
+    begin = measured_at = time.monotonic()
+    step, progress = 0, 0.0
+    while progress < 1:
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.rate(step, progress)
+        w = sampler.render_small(sampler.draw(recipe.batch))
+        points = head_points(network, w)
+        distance, openings = point_loss(points, w.points), recipe.openings * opening_loss(points, w.points)
+        optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(distance + openings)
+        nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+        optimiser.step()
+        keep = min(recipe.ema, (step + 1) / (step + 20))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.landmarks.parameters()), list(head.parameters()), 1 - keep)
+        step += 1
+        now = time.monotonic()
+        progress = step / recipe.steps if recipe.steps else (now - begin) / (60 * recipe.minutes)
+        if line.due:
+            terms = {"points": float(distance.detach()), "openings": float(openings.detach())}
+            left = max(0.0, 60 * recipe.minutes - (now - begin))
+            speed = step * recipe.batch / (now - begin)
+            line.show(training_line(step, speed, left, recipe.rate(step, progress), 8, terms))
+        if progress < 1 and now - measured_at > 60 * recipe.evaluate_minutes:
+            measure(step, progress)
+            measured_at = time.monotonic()
+    return measure(step, 1.0)
