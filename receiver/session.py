@@ -13,6 +13,7 @@ from typing import Any
 from aiortc import RTCIceServer
 
 from codec_models.bitstream.errors import BitstreamError
+from codec_models.bitstream.face import area_8x8
 from codec_models.bitstream.still import IdentityStill, decode_still
 from codec_models.bitstream.timing import face_bpp, kbps
 from codec_models.errors import UserError
@@ -28,6 +29,7 @@ from .recorder import Recorder
 from .renderer import PictureSink, Renderer
 from .report import Shown, summary, write_report
 from .requests import Requests
+from .still_check import StillCheck
 from .terminal import Terminal
 
 
@@ -82,6 +84,7 @@ class Session:
         sinks: list[PictureSink] = [sink for sink in (page, window, recorder) if sink is not None]
         self._renderer = Renderer(reconstructor, sinks, self._shown, self._warn_from_thread)
         self._requests = Requests()
+        self._still_check = StillCheck()
         self._call: ReceivingCall | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -244,6 +247,11 @@ class Session:
         if self._page is not None:
             self._page.voice(tick.stream, tick.index, tick.live)
         self._renderer.submit(tick, now)
+        if tick.face.picture is not None and self._still_check.picture(tick.face.picture):
+            self.terminal.warn(
+                "the identity still shows something else than the picture, asking for another", "still", now
+            )
+            self._requests.still(now, False)
 
     async def _decode_stills(self) -> None:
         """One at a time, in a thread; of several that wait only the newest counts."""
@@ -258,6 +266,7 @@ class Session:
             if still is not None:
                 self._playout.traffic.identities += 1
                 self._playout.traffic.identity_bytes += len(message.data)
+                self._still_check.still(area_8x8(still.picture))
                 self._renderer.set_identity(still)
 
     def _ask(self, now: float) -> None:

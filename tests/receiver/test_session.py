@@ -138,7 +138,7 @@ def test_a_call_is_recorded_and_measured(tmp_path: Path, monkeypatch: pytest.Mon
         sender = FakeSender(url, stills=[b"\x01\x00rubbish", a_still()], garbage=True)
         await sender.call.join()
         args = ["--show", "none", "--seconds", "3", "--output", str(movie), "--report", str(report)]
-        child = await receiver(*args)
+        child = await receiver(*args, "--reconstruction", "still-colour")
         out, err = await output(child)
         await sender.call.leave()
         assert child.returncode == 0, err
@@ -160,6 +160,22 @@ def test_a_call_is_recorded_and_measured(tmp_path: Path, monkeypatch: pytest.Mon
         kinds = [f for f in container.decode()]
     assert sum(isinstance(f, av.VideoFrame) for f in kinds) >= 55
     assert sum(f.samples for f in kinds if isinstance(f, av.AudioFrame)) > 2.5 * 48000
+
+
+def test_a_still_of_something_else_is_told_and_another_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(url: str, receiver: Callable[..., Awaitable[asyncio.subprocess.Process]]) -> None:
+        blank = encode_still(IdentityStill(np.full((256, 256, 3), 255, np.uint8), None))
+        sender = FakeSender(url, stills=[blank, a_still()])
+        await sender.call.join()
+        child = await receiver("--show", "none", "--seconds", "4", "--reconstruction", "still-colour")
+        _, err = await output(child)
+        await sender.call.leave()
+        assert err.count("does not look like the picture") == 1, err
+        assert any(isinstance(m, NeedStill) for m in sender.messages)
+
+    with_signaling(tmp_path, monkeypatch, scenario)
 
 
 def test_ctrl_c_writes_everything_and_the_end_of_a_sender_ends_the_call(
