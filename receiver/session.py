@@ -248,9 +248,7 @@ class Session:
             self._page.voice(tick.stream, tick.index, tick.live)
         self._renderer.submit(tick, now)
         if tick.face.picture is not None and self._still_check.picture(tick.face.picture):
-            self.terminal.warn(
-                "the identity still shows something else than the picture, asking for another", "still", now
-            )
+            self.terminal.warn("the identity still does not look like the picture, asking for another", "still", now)
             self._requests.still(now, False)
 
     async def _decode_stills(self) -> None:
