@@ -16,6 +16,7 @@ from codec_models.bitstream.face import FaceTick, area_8x8
 from codec_models.bitstream.hints import Hints
 from codec_models.bitstream.still import IdentityStill
 from codec_models.errors import UserError
+from codec_models.hint_measure import HINTS
 from codec_models.landmark_head import StillLandmarks
 from codec_models.mel import LogMel, normalised
 from codec_models.network import HELD_HINTS, MAX_STILLS, NetworkReconstructor, load_upsampler
@@ -47,7 +48,8 @@ def clip(count: int, seed: int = 1) -> list[tuple[FaceTick, NDArray[np.int16] | 
     out: list[tuple[FaceTick, NDArray[np.int16] | None]] = []
     for k in range(count):
         picture = None if k % 4 == 2 else rng.integers(30, 220, (8, 8, 3)).astype(np.uint8)
-        hints = None if k % 5 == 3 else Hints(0.02 * (k % 7), 0.5, 0.1, 0.01 * (k % 9), 0.1, -0.1)
+        head = (0.5 + 0.01 * (k % 8), 0.5, -1.6, 0.02 * (k % 6), 0.1, -0.05)
+        hints = None if k % 5 == 3 else Hints(0.02 * (k % 7), 0.5, 0.1, 0.01 * (k % 9), 0.1, -0.1, *head)
         voice = None if k % 6 == 4 else rng.integers(-8000, 8000, 1920).astype(np.int16)
         out.append((FaceTick(picture, hints), voice))
     return out
@@ -59,14 +61,14 @@ def run(model: NetworkReconstructor, ticks: list[tuple[FaceTick, NDArray[np.int1
 
 def test_streaming_equals_the_whole_clip(weights: Path) -> None:
     ticks, s = clip(14), still()
-    streaming = NetworkReconstructor(weights, TINY)
+    streaming = NetworkReconstructor(weights, TINY, bfloat16=False)
     streaming.set_identity(s)
     shown = run(streaming, ticks)
 
     frames: list[NDArray[np.uint8]] = []
     for face, _ in ticks:
         frames.append(frames[-1] if face.picture is None else face.picture)
-    hints = [np.zeros(6)]
+    hints = [np.zeros(HINTS)]
     for face, _ in ticks:
         hints.append(hints[-1] if face.hints is None else np.array(astuple(face.hints)))
     mel = LogMel()
@@ -89,6 +91,18 @@ def test_streaming_equals_the_whole_clip(weights: Path) -> None:
         )
     expected = (whole.picture.permute(0, 2, 3, 1) * 127.5 + 127.5).clamp(0, 255).numpy()
     assert np.abs(shown - expected).max() < 0.52
+
+
+def test_reduced_precision_is_said_and_draws_nearly_the_same(weights: Path) -> None:
+    shown = {}
+    for bfloat16 in (False, True, None):
+        model = NetworkReconstructor(weights, TINY, bfloat16=bfloat16)
+        model.set_identity(still())
+        shown[model.backend] = run(model, clip(5)).astype(int)
+    # left open, it is one of the two
+    assert list(shown) == ["torch fp32, width 2", "torch bf16, width 2"]
+    apart = np.abs(shown["torch fp32, width 2"] - shown["torch bf16, width 2"])
+    assert 0 < apart.mean() < 2
 
 
 def test_the_future_changes_nothing(weights: Path) -> None:
@@ -133,7 +147,7 @@ def test_hints_hold_for_a_while_only(weights: Path) -> None:
     model = NetworkReconstructor(weights, TINY)
     model.set_identity(still())
     frame = np.full((8, 8, 3), 120, np.uint8)
-    first = model.tick(FaceTick(frame, Hints(0.4, 0.6, 0.1, 0.1, 0, 0)), None)
+    first = model.tick(FaceTick(frame, Hints(0.4, 0.6, 0.1, 0.1, 0, 0, 0.55, 0.5, -1.6, 0, 0, 0)), None)
     held = [model.tick(FaceTick(None, None), None) for _ in range(HELD_HINTS + 1)]
     assert all(np.array_equal(h, first) for h in held[:-1])
     assert not np.array_equal(held[-1], first)

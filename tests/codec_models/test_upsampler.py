@@ -29,7 +29,7 @@ def ticks(batch: int = 1, seed: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor
     g = torch.Generator().manual_seed(seed)
     low = torch.rand(batch, 5, 3, 8, 8, generator=g) * 1.6 - 0.8
     mel = torch.rand(batch, 80, 16, generator=g) * 2 - 1
-    hints = torch.tensor([[0.2, 0.5, 0.1, 0.05, 0.1, -0.1]]).expand(batch, 6)
+    hints = torch.tensor([[0.2, 0.5, 0.1, 0.05, 0.1, -0.1, 0.55, 0.5, -1.6, 0.1, 0.2, -0.1]]).expand(batch, 12)
     return low, mel, hints, torch.ones(batch, 2)
 
 
