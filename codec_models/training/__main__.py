@@ -77,6 +77,7 @@ def _add_upsampler(commands: argparse._SubParsersAction[CommandParser]) -> None:
     add("--learning-rate", type=_positive, default=6e-4)
     add("--cooldown", type=float, default=0.3, help="share of the plan in which the learning rate falls")
     add("--evaluate-minutes", type=_positive, default=10.0, help="time between two measurements on dev")
+    add("--sync-expert", type=Path, help="weights of a trained sync expert: adds its sync loss")
     add("--compile", action="store_true", help="torch.compile, worth it on a GPU")
 
 

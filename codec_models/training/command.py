@@ -19,7 +19,8 @@ from .evaluation import Evaluation
 from .labels import Labels
 from .landmarks import LandmarkRecipe, train_landmarks
 from .progress import Progress
-from .sync_expert import SyncRecipe, SyncSampler, train_sync
+from .sync_expert import SyncExpert, SyncRecipe, SyncSampler, train_sync
+from .sync_loss import SyncLoss
 from .upsampler import Run, UpsamplerRecipe, train
 from .world import World, join_world
 
@@ -75,7 +76,10 @@ def run_upsampler(options: argparse.Namespace) -> int:
         if options.init:  # trained weights need no easy beginning
             recipe = dataclasses.replace(recipe, curriculum=())
         run = Run(options.out, options.config, options.resume, start)
-        train(network, sampler, evaluation, recipe, world, run)
+        sync = None
+        if options.sync_expert:
+            sync = SyncLoss(SyncExpert.load(options.sync_expert), corpus)
+        train(network, sampler, evaluation, recipe, world, run, sync)
     finally:
         world.leave()
     return 0

@@ -54,6 +54,7 @@ class LossWeights:
     coarse: float = 0.3
     adversarial: float = 0.03
     features: float = 0.5
+    sync: float = 0.03
 
     def region(self, name: str) -> float:
         return {"lips": self.lips, "nose": self.nose}.get(name, self.eyes if name.endswith("eye") else self.brows)

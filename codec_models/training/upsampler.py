@@ -31,6 +31,7 @@ from .draws import Dice
 from .evaluation import Evaluation, Figures
 from .losses import LossWeights, plain_losses
 from .progress import Progress, training_line
+from .sync_loss import SyncLoss
 from .windows import Made, Windows
 from .world import World
 
@@ -126,8 +127,15 @@ def _run(network: nn.Module, w: Windows) -> Made:
 class UpsamplerTraining:
     """Networks, optimisers, sampler and counters of one training; `advance` makes one step."""
 
-    def __init__(self, network: nn.Module, sampler: WindowSampler, recipe: UpsamplerRecipe, world: World) -> None:
-        self.recipe, self.world, self.sampler = recipe, world, sampler
+    def __init__(
+        self,
+        network: nn.Module,
+        sampler: WindowSampler,
+        recipe: UpsamplerRecipe,
+        world: World,
+        sync: SyncLoss | None = None,
+    ) -> None:
+        self.recipe, self.world, self.sampler, self.sync = recipe, world, sampler, sync
         device = world.device
         self.network, self.critic = channels_last(network.to(device)), channels_last(PatchDiscriminator().to(device))
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
@@ -152,10 +160,13 @@ class UpsamplerTraining:
         recipe = self.recipe
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.rate(progress, self.step)
-        w = self.sampler.batch(recipe.batch, recipe.side(progress))
+        draw = self.sampler.draw(recipe.batch)
+        w = self.sampler.render(draw, recipe.side(progress))
         with self._cast():
             made = _run(self._whole, w)
         terms = plain_losses(made, w, recipe.weights)
+        if self.sync is not None:
+            terms["sync"] = recipe.weights.sync * self.sync(draw, made.picture, w.points)
         adversarial = recipe.phase == "gan"
         if adversarial:
             terms |= self._adversarial_terms(made.picture, w)
@@ -262,15 +273,16 @@ def train(
     recipe: UpsamplerRecipe,
     world: World,
     run: Run,
+    sync: SyncLoss | None = None,
 ) -> Figures | None:
     """Train for the recipe's time and write `upsampler_NAME.safetensors`, `last.pt`, `figures.jsonl` and `sheet.png`.
 
-    evaluation is needed in the first process only.
+    evaluation is needed in the first process only; sync: a loss by a trained expert, where there is one.
     """
     out, name, resume = run.out, run.name, run.resume
     begin = time.monotonic() if run.start is None else run.start
     progress_line = Progress(world.first)
-    training = UpsamplerTraining(network, sampler, recipe, world)
+    training = UpsamplerTraining(network, sampler, recipe, world, sync)
     if resume is not None:
         training.load_state(load_checkpoint(resume, world.device))
     weights_file = out / f"upsampler_{name}.safetensors"
