@@ -24,3 +24,12 @@ def corpus(clips: Path):  # type: ignore[no-untyped-def]
     from codec_models.training.labels import Labels
 
     return Corpus(read_manifest(clips), Labels(clips / "labels.npz"), torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def small_corpus(clips: Path):  # type: ignore[no-untyped-def]
+    """The same clips without their pictures."""
+    from codec_models.training.corpus import Corpus, read_manifest
+    from codec_models.training.labels import Labels
+
+    return Corpus(read_manifest(clips), Labels(clips / "labels.npz"), torch.device("cpu"), 0, pictures=False)

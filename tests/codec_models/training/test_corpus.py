@@ -14,8 +14,9 @@ from tiny_clips import FRAMES, shape
 
 from codec_models.errors import UserError
 from codec_models.training import labels as labels_module
-from codec_models.training.corpus import Clip, ClipRow, Corpus, draw_weights, most_varied, read_manifest
-from codec_models.training.labels import Labels
+from codec_models.training.corpus import MEL_BEFORE, Clip, ClipRow, Corpus, draw_weights, most_varied, read_manifest
+from codec_models.training.face_points import AT
+from codec_models.training.labels import Labels, voice_of
 
 pytestmark = pytest.mark.unit
 
@@ -43,6 +44,33 @@ def test_pictures_are_those_of_the_video(corpus: Corpus, clips: Path) -> None:
         small = corpus.pictures(torch.tensor([0]), side)
         area = torch.nn.functional.avg_pool2d(corpus.pictures(torch.tensor([0]), 256), 256 // side)
         assert (small - area).abs().mean() < 0.02
+
+
+def test_only_a_clips_own_voice_is_heard(corpus: Corpus, clips: Path) -> None:
+    for clip in corpus.clips:
+        heard = corpus.mel[clip.mel_start : clip.mel_start + 4 * clip.frames + MEL_BEFORE + 4]
+        assert not heard[:MEL_BEFORE].any(), "a clip begins after silence"
+        if not clip.voiced:
+            assert not heard.any()
+            continue
+        voice = voice_of(clip.row.path)
+        assert voice is not None
+        assert (heard[MEL_BEFORE:-4].numpy() == voice[: 4 * FRAMES]).all() and not heard[-4:].any()
+        points = corpus.points[clip.start : clip.start + FRAMES]
+        open_mouth = points[:, AT[14], 1] - points[:, AT[13], 1]
+        loud = heard[MEL_BEFORE:-4].float().mean(1).view(FRAMES, 4).mean(1)
+        assert np.corrcoef(open_mouth[3:], loud[3:])[0, 1] > 0.6, "the hum is as loud as the mouth is open"
+    assert voice_of(clips / "p0-1.mp4") is None and voice_of(clips / "p1-1.mp4") is not None
+
+
+def test_without_pictures_the_rest_is_the_same(corpus: Corpus, small_corpus: Corpus) -> None:
+    assert small_corpus.luma.numel() == small_corpus.chroma.numel() == len(small_corpus.pool) == 0
+    assert small_corpus.small.shape == (4 * FRAMES, 3, 32, 32) and corpus.small.shape == (4 * FRAMES, 3, 64, 64)
+    area = torch.nn.functional.avg_pool2d(corpus.small.float(), 2)
+    # colours are clipped after averaging, which shows at edges of the white dot
+    assert (small_corpus.small - area).abs().mean() < 0.5 and (small_corpus.small - area).abs().max() < 8
+    assert torch.equal(small_corpus.points, corpus.points) and torch.equal(small_corpus.mel, corpus.mel)
+    assert small_corpus.clips == corpus.clips and torch.equal(small_corpus.weight, corpus.weight)
 
 
 def test_one_camera_does_not_dominate() -> None:
@@ -97,7 +125,7 @@ def test_labels_are_made_once_and_kept(tmp_path: Path, clips: Path, monkeypatch:
     for _ in range(2):
         labels = Labels(cache=tmp_path / "cache")
         found = labels.of(tmp_path / "p0-0.mp4")
-        assert found is not None and found.mel is None
-        assert np.abs(found.points - shape() - 0.5).max() < 1 / 4000
+        assert found is not None and found.shape == (FRAMES, 110, 2) and found.dtype == np.float32
+        assert np.abs(found - shape() - 0.5).max() < 1 / 4000
         assert labels.of(tmp_path / "p1-1.mp4") is None
     assert searched == ["p0-0", "p1-1"]

@@ -44,15 +44,43 @@ def test_every_term_grows_and_has_a_gradient(windows: Windows) -> None:
     terms = losses.plain_losses(Made(*leaves), windows, losses.LossWeights())
     assert all(float(t.detach()) > 1e-4 for t in terms.values()), terms
     torch.autograd.backward(torch.stack(list(terms.values())).sum())
-    for leaf in leaves:
-        assert leaf.grad is not None and torch.isfinite(leaf.grad).all() and (leaf.grad != 0).any()
+    for name, leaf in zip(Made._fields, leaves, strict=True):
+        if name == "points":  # the landmark head has a training of its own
+            assert leaf.grad is None
+        else:
+            assert leaf.grad is not None and torch.isfinite(leaf.grad).all() and (leaf.grad != 0).any(), name
+
+
+def test_losses_of_landmarks_grow_and_have_a_gradient(windows: Windows) -> None:
+    for loss in (losses.point_loss, losses.opening_loss):
+        assert float(loss(windows.points, windows.points)) == 0
+        apart = torch.randn(windows.points.shape, generator=torch.Generator().manual_seed(1))
+        made = (windows.points + 0.02 * apart).requires_grad_()
+        near, far = loss(made, windows.points), loss(windows.points + 0.04 * apart, windows.points)
+        assert 1e-3 < float(near.detach()) < float(far)
+        torch.autograd.backward(near)
+        assert made.grad is not None and torch.isfinite(made.grad).all() and (made.grad != 0).any()
+        # exactly at the truth, where a square root has no slope
+        at = windows.points.clone().requires_grad_()
+        torch.autograd.backward(loss(at, windows.points))
+        assert at.grad is not None and torch.isfinite(at.grad).all()
+
+
+def test_lips_and_lids_weigh_more_than_the_outline(windows: Windows) -> None:
+    def cost(mesh: int) -> float:
+        made = windows.points.clone()
+        made[:, AT[mesh]] += 0.05
+        return float(losses.point_loss(made, windows.points))
+
+    assert cost(13) > 2 * cost(10) and cost(160) > 2 * cost(10)
 
 
 def test_gradients_are_finite_at_the_truth_itself(windows: Windows) -> None:
     leaves = [t.detach().clone().requires_grad_() for t in made_of(windows)]
     terms = losses.plain_losses(Made(*leaves), windows, losses.LossWeights())
     torch.autograd.backward(torch.stack(list(terms.values())).sum())
-    assert all(leaf.grad is not None and torch.isfinite(leaf.grad).all() for leaf in leaves)
+    taught = [leaf.grad for name, leaf in zip(Made._fields, leaves, strict=True) if name != "points"]
+    assert all(grad is not None and torch.isfinite(grad).all() for grad in taught)
 
 
 def test_lips_weigh_far_more_than_the_wall(windows: Windows) -> None:
@@ -67,7 +95,7 @@ def test_a_shut_mouth_costs_more_than_a_shift(windows: Windows) -> None:
     shut = windows.points.clone()
     shut[:, AT[14]] = shut[:, AT[13]]
     assert losses.opening_loss(shut, windows.points) > 0.01
-    assert losses.opening_loss(windows.points + 0.1, windows.points) < 1e-5
+    assert losses.opening_loss(windows.points + 0.1, windows.points) < 1e-5, "the pose has no part in it"
 
 
 def test_ssim_is_that_of_the_literature() -> None:

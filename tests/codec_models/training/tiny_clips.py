@@ -1,4 +1,5 @@
-"""Painted people: a skin-coloured disc sways over a coloured wall, a mouth opens, landmark 0 is a white dot."""
+"""Painted people: a skin-coloured disc sways over a coloured wall, a mouth opens and sounds, lids close, landmark 0 is
+a white dot. The second take of the first person is silent, that of the second has another's voice."""
 
 from __future__ import annotations
 
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 from codec_models.landmarks import BROWS, EYES, LIPS, NOSE, POINTS
 
 FRAMES = 40
+RATE = 16_000
 DOT = 0
 _AT = {mesh: k for k, mesh in enumerate(POINTS)}
 _PLACES = {33: (-0.2, -0.12), 263: (0.2, -0.12), 133: (-0.08, -0.12), 362: (0.08, -0.12), 468: (-0.14, -0.12)}
 _PLACES |= {473: (0.14, -0.12), 160: (-0.17, -0.14), 158: (-0.11, -0.14), 144: (-0.17, -0.1), 153: (-0.11, -0.1)}
 _PLACES |= {385: (0.11, -0.14), 387: (0.17, -0.14), 380: (0.11, -0.1), 373: (0.17, -0.1)}
+_UPPER_LIDS = [_AT[mesh] for mesh in (160, 158, 385, 387)]
 _PLACES |= {78: (-0.1, 0.17), 308: (0.1, 0.17), 13: (0.0, 0.16), 14: (0.0, 0.18), POINTS[DOT]: (-0.12, 0.17)}
 
 
@@ -47,23 +50,39 @@ def make_clips(folder: Path) -> Path:
                 stream = container.add_stream("libx264", rate=25, options={"qp": "4", "preset": "ultrafast"})
                 stream.width = stream.height = 256
                 stream.pix_fmt = "yuv420p"
+                voice = container.add_stream("aac", rate=RATE, layout="mono") if name != "p0-1" else None
                 for k in range(FRAMES):
                     middle = np.array([0.5 + 0.06 * np.sin(k / 5 + person), 0.5 + 0.04 * np.cos(k / 7 + take)])
                     p = shape() + middle
-                    p[_AT[14], 1] += 0.04 * (1 + np.sin(k / 2 + take))
+                    p[_AT[14], 1] += 0.04 * _loudness(k, take)
+                    p[_UPPER_LIDS, 1] += 0.01 * (1 + np.cos(k / 3 + take))
                     points[k] = p
                     stream_frame = av.VideoFrame.from_ndarray(_paint(p, middle, skin, wall), format="rgb24")
                     container.mux(stream.encode(stream_frame))
                 container.mux(stream.encode())
+                if voice is not None:
+                    sound = av.AudioFrame.from_ndarray(_sound(take), format="fltp", layout="mono")
+                    sound.sample_rate = RATE
+                    container.mux(voice.encode(sound))
+                    container.mux(voice.encode())
             whole = np.rint(points * 4096).astype(np.int16)
             labels[f"{name}.pts"] = np.diff(whole, axis=0, prepend=np.zeros_like(whole[:1]))
-            if take == 0:
-                labels[f"{name}.mel"] = rng.integers(0, 255, (4 * FRAMES, 80)).astype(np.uint8)
             rows.append({"clip_id": name, "identity": f"p{person}", "audio_own": take == 0, "kind": "real"})
     rows.append({"clip_id": "p9-0", "identity": "p9", "kind": "uncertain"})
     (folder / "manifest.json").write_text(json.dumps(rows))
     np.savez(folder / "labels.npz", **labels)
     return folder
+
+
+def _loudness(frame: float | NDArray[np.floating], take: int) -> NDArray[np.float64]:
+    return np.asarray(1 + np.sin(frame / 2 + take))
+
+
+def _sound(take: int) -> NDArray[np.float32]:
+    """A hum (1, n) as loud as the mouth is open."""
+    t = np.arange(FRAMES * RATE // 25) / RATE
+    hum = sum(np.sin(2 * np.pi * 180 * k * t) / k for k in range(1, 12))
+    return (0.1 * _loudness(25 * t, take) * hum)[None].astype(np.float32)
 
 
 def _paint(

@@ -1,4 +1,4 @@
-"""A network of the upsampler's interface that learns something within a few steps."""
+"""A network of the upsampler's interface that learns something within a few steps, and moves landmarks as hints say."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from codec_models.hint_measure import measured
+from codec_models.landmark_head import HintMotion
+from codec_models.upsampler import hint_condition
 
 
 @dataclass
@@ -26,7 +30,7 @@ class Identity:
 class TinyUpsampler(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.head = nn.Linear(6 + 2, 220)
+        self.landmarks = HintMotion()
         self.paint = nn.Conv2d(6, 3, 3, padding=1)
         nn.init.zeros_(self.paint.weight)
         nn.init.zeros_(self.paint.bias)
@@ -39,8 +43,8 @@ class TinyUpsampler(nn.Module):
         return Identity(stills.mean(1), still_points)
 
     def forward(self, identity: Identity, low: Tensor, mel: Tensor, hints: Tensor, has: Tensor) -> Picture:
-        still, points = identity.still, identity.points.mean(1)
+        still, points = identity.still, identity.points
         big = F.interpolate(low[:, -1], size=still.shape[-2:], mode="bilinear", align_corners=False)
         picture = 0.5 * still + 0.5 * big + self.paint(torch.cat([still, big], 1))
-        moved = points + 0.1 * self.head(torch.cat([hints, has], 1)).view_as(points)
-        return Picture(picture, still, moved, F.avg_pool2d(picture, 8))
+        change, _ = hint_condition(hints, has, measured(points))
+        return Picture(picture, still, self.landmarks(points, change).mean(1), F.avg_pool2d(picture, 8))
