@@ -47,7 +47,7 @@ def run_upsampler(options: argparse.Namespace) -> int:
         if world.first:
             claim_folder(options.out, [CHECKPOINT, name], options.resume is not None)
         torch.manual_seed(options.seed)
-        network = Upsampler(LIVE if options.config == "live" else PAPER)
+        network = Upsampler(LIVE if options.config == "live" else PAPER).to(world.device)
         if options.init:
             load_weights(options.init, network)
         labels = Labels(options.labels, options.cache)

@@ -133,7 +133,7 @@ def train_landmarks(
     network: Upsampler, sampler: WindowSampler, dev: WindowSampler | None, recipe: LandmarkRecipe, out: Path, name: str
 ) -> LandmarkFigures | None:
     """Train `network.landmarks` and write the whole network as OUT/upsampler_NAME.safetensors, with averaged weights
-    (EMA) of the head; figures on dev go to OUT/figures.jsonl.
+    (EMA) of the head, which the network has too in the end; figures on dev go to OUT/figures.jsonl.
     """
     line = Progress()
     network.requires_grad_(False)
@@ -183,4 +183,5 @@ def train_landmarks(
         if progress < 1 and now - measured_at > 60 * recipe.evaluate_minutes:
             measure(step, progress)
             measured_at = time.monotonic()
+    head.load_state_dict(average.landmarks.state_dict())
     return measure(step, 1.0)
