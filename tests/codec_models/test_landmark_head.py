@@ -152,6 +152,9 @@ def test_what_the_head_sees_moves_its_answer() -> None:
         for name in ("low", "still_low", "still_points", "mel", "condition"):
             changed = head(**inputs | {name: inputs[name] * 0.5})
             assert float((changed - points).abs().max()) > 1e-5, name
+        # so do the still's own colours, where nothing has changed against them
+        brighter = {name: inputs[name] + 0.5 for name in ("low", "still_low")}
+        assert float((head(**inputs | brighter) - points).abs().max()) > 1e-5
         # the very first frame of the window counts too
         other = inputs["low"].clone()
         other[:, 0] += 0.5

@@ -9,6 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.unit
 
+# Three times as much as is asked for in advance: more than that must be kept too.
 MEASURE = """
 import os
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
-blocks = [np.ones(4 << 20, np.uint8) for _ in range(16)]
+blocks = [np.ones(4 << 20, np.uint8) for _ in range(48)]
 full = resident()
 del blocks
 print(round(full - resident()))
@@ -51,4 +52,4 @@ def test_freed_memory_stays_in_the_process() -> None:
     if kept != "True":
         pytest.skip("needs glibc")
     assert int(given[0]) < 8
-    assert int(answers(MEASURE)[0]) > 48, "without it the system gets the megabytes back"
+    assert int(answers(MEASURE)[0]) > 180, "without it the system gets the megabytes back"

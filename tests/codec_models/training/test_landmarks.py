@@ -17,7 +17,7 @@ from codec_models.landmark_head import HintMotion
 from codec_models.training.checkpoint import load_weights
 from codec_models.training.corpus import Corpus, read_manifest
 from codec_models.training.data import WindowConfig, WindowSampler
-from codec_models.training.face_points import eye_distance
+from codec_models.training.face_points import AT, eye_distance
 from codec_models.training.labels import Labels
 from codec_models.training.landmarks import (
     LandmarkEvaluation,
@@ -51,9 +51,18 @@ class HintsAlone(nn.Module):
         return moved
 
 
-def with_hints_alone() -> Upsampler:
+class VoiceAlone(nn.Module):
+    """One that opens the mouth as far as the voice is loud, where there is one."""
+
+    def forward(self, low: Tensor, still_low: Tensor, points: Tensor, mel: Tensor, _: Tensor, told: Tensor) -> Tensor:
+        moved = points.clone()
+        moved[:, :, AT[14], 1] += (0.1 + 0.1 * mel[:, None, :, -4:].mean((2, 3))) * told[..., -1]
+        return moved
+
+
+def with_head(head: nn.Module) -> Upsampler:
     network = tiny()
-    network.landmarks = HintsAlone()
+    network.landmarks = head  # type: ignore[assignment]
     return network
 
 
@@ -118,9 +127,29 @@ def test_the_head_answers_in_training_as_in_a_call(corpus: Corpus) -> None:
         assert torch.allclose(head_points(network, w), drawn.points, atol=1e-5)
 
 
+def test_several_stills_are_averaged(small_corpus: Corpus) -> None:
+    network = tiny().eval()
+    sampler = WindowSampler(small_corpus, WindowConfig(one_still=0.0), seed=2)
+    w = next(w for w in (sampler.render_small(sampler.draw(4)) for _ in range(20)) if w.still_points.shape[1] == 3)
+    points, low = w.still_points, w.still_low
+    with torch.no_grad():
+        alone = [
+            head_points(network, dataclasses.replace(w, still_points=points[:, k, None], still_low=low[:, k, None]))
+            for k in range(3)
+        ]
+        assert torch.allclose(head_points(network, w), torch.stack(alone).mean(0), atol=1e-5)
+
+
+def test_figures_of_the_voice_are_made_with_it_alone(small_corpus: Corpus) -> None:
+    figures = LandmarkEvaluation(WindowSampler(small_corpus)).run(with_head(VoiceAlone()))
+    assert figures.voice_mouth > 0.5 and figures.voice != pytest.approx(figures.still, abs=1e-3)
+    assert math.isnan(figures.bare_mouth), "a mouth that never moves goes with nothing"
+    assert figures.bare == pytest.approx(figures.still, abs=1e-5)
+
+
 def test_figures_mean_what_they_say(small_corpus: Corpus) -> None:
     sampler = WindowSampler(small_corpus)
-    figures = LandmarkEvaluation(sampler).run(with_hints_alone())
+    figures = LandmarkEvaluation(sampler).run(with_head(HintsAlone()))
     assert figures.distance < 0.25 * figures.still and figures.lips < 0.05 and figures.eyes < 0.05
     assert figures.mouth > 0.95 and figures.lids > 0.95
     # without the hints such a head leaves the still where it is
