@@ -18,7 +18,10 @@ import av
 from codec_models.errors import UserError
 
 Row = dict[str, Any]
-_PACKAGES = ("pinhole-call", "av", "numpy", "opencv-python-headless", "pillow", "aiortc", "mediapipe", "imageio-ffmpeg")
+_PACKAGES = (
+    *("pinhole-call", "av", "numpy", "opencv-python-headless", "pillow", "aiortc"),
+    *("mediapipe", "imageio-ffmpeg", "torch"),
+)
 
 
 def settings(**more: Any) -> dict[str, Any]:

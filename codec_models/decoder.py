@@ -54,13 +54,13 @@ class Decoder(nn.Module):
         closeness (B, S), log weights that every place starts with.
         """
         x = self.up32(x)
-        at32 = _moved(stills.at32, flow, x.dtype)
+        at32 = _laid_out(_moved(stills.at32, flow), x.dtype)
         scores, weights = None, None
         if closeness.shape[1] > 1:
             scores = self._scores(x, at32, flow) + closeness[:, :, None, None]
             weights = scores.softmax(1)
         x = self.refine32(self.join32(x) + _blend(at32, weights))
-        at64 = _moved(stills.at64, flow, x.dtype)
+        at64 = _laid_out(_moved(stills.at64, flow), x.dtype)
         x = torch.cat([self.up64(x), _blend(flow, weights).to(x.dtype)], 1)
         x = self.refine64(self.join64(x) + _blend(at64, weights))
         own = _each(self.still_flow, at64)
@@ -68,10 +68,13 @@ class Decoder(nn.Module):
         if scores is not None:
             weights = (resized(scores, FLOW) + _each(self.rank64, at64)[:, :, 0].float()).softmax(1)
         masks = 2 * torch.sigmoid(self.mask(x))
-        x = _joined(self.fuse64(x), stills.moved64, stills.fixed64, flow, weights, masks[:, :1])
-        x = _joined(self.up128(self.draw64(x)), stills.moved128, stills.fixed128, flow, weights, masks[:, 1:2])
-        x = _joined(self.up256(self.draw128(x)), stills.moved256, stills.fixed256, flow, weights, masks[:, 2:])
-        still = _blend(_moved(stills.picture, flow, torch.float32), weights).contiguous()
+        moved = _blend(_moved(stills.moved64, flow), weights)
+        x = self.fuse64(x) + _sources(moved, stills.fixed64, weights, masks[:, :1], x.dtype)
+        moved = _blend(_moved(stills.moved128, flow), weights)
+        x = self.up128(self.draw64(x)) + _sources(moved, stills.fixed128, weights, masks[:, 1:2], x.dtype)
+        moved = _blend(_moved(stills.moved256, flow), weights)
+        moved, still = moved[:, : self.width], moved[:, self.width :]
+        x = self.up256(self.draw128(x)) + _sources(moved, stills.fixed256, weights, masks[:, 2:], x.dtype)
         y = self.draw256(x).float().contiguous()
         drawn, keep = y[:, :3], torch.sigmoid(y[:, 3:] + 2)
         # the warped still where it is right, what is drawn where it is not, and a little drawn everywhere
@@ -89,8 +92,14 @@ def _each(layer: nn.Module, features: Tensor) -> Tensor:
     return unfolded(layer(features.flatten(0, 1)), features.shape[:2])
 
 
-def _moved(features: Tensor, flow: Tensor, dtype: torch.dtype) -> Tensor:
-    return unfolded(warped(features.flatten(0, 1), flow.flatten(0, 1), dtype), features.shape[:2])
+def _moved(features: Tensor, flow: Tensor) -> Tensor:
+    return unfolded(warped(features.flatten(0, 1), flow.flatten(0, 1)), features.shape[:2])
+
+
+def _laid_out(features: Tensor, dtype: torch.dtype) -> Tensor:
+    """Features (..., c, n, n) with the type and layout of what a convolution returns: sums of mixed ones are slow."""
+    flat = features.to(dtype).reshape(-1, *features.shape[-3:]).contiguous(memory_format=torch.channels_last)
+    return flat.view(features.shape)
 
 
 def _blend(features: Tensor, weights: Tensor | None) -> Tensor:
@@ -100,7 +109,6 @@ def _blend(features: Tensor, weights: Tensor | None) -> Tensor:
     return (features * resized(weights, features.shape[-1])[:, :, None].to(features.dtype)).sum(1)
 
 
-def _joined(x: Tensor, moved: Tensor, fixed: Tensor, flow: Tensor, weights: Tensor | None, mask: Tensor) -> Tensor:
-    """x, warped features of the stills, and the unwarped ones where the mask lets them through."""
-    there = _blend(fixed, weights).to(x.dtype) * resized(mask, x.shape[-1]).to(x.dtype)
-    return x + _blend(_moved(moved, flow, x.dtype), weights) + there
+def _sources(moved: Tensor, fixed: Tensor, weights: Tensor | None, mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Warped features (B, c, n, n), and the unwarped ones (B, S, c, n, n) where the mask lets them through."""
+    return _laid_out(moved + _blend(fixed, weights) * resized(mask.float(), moved.shape[-1]), dtype)

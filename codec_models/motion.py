@@ -54,15 +54,11 @@ def resized(field: Tensor, size: int) -> Tensor:
     return F.interpolate(field, size=(size, size), mode="bilinear", align_corners=False)
 
 
-def warped(features: Tensor, flow: Tensor, dtype: torch.dtype) -> Tensor:
-    """Sample features (B, c, n, n) at each place plus its flow (B, 2, m, m), in units of [-1, 1].
-
-    The result has the type and, channels last, the layout that it will be added to: sums of mixed layouts are slow.
-    """
+def warped(features: Tensor, flow: Tensor) -> Tensor:
+    """Sample features (B, c, n, n) at each place plus its flow (B, 2, m, m), in units of [-1, 1]; float32."""
     n = features.shape[-1]
     at = _grid(n).to(flow.device) + resized(flow.float(), n).permute(0, 2, 3, 1)
-    out = F.grid_sample(features.float(), at, mode="bilinear", padding_mode="border", align_corners=False)
-    return out.to(dtype).contiguous(memory_format=torch.channels_last)
+    return F.grid_sample(features.float(), at, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 @cache

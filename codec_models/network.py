@@ -111,7 +111,7 @@ class NetworkReconstructor:
         picture = self._tensor(_unit(still.picture)).contiguous(memory_format=torch.channels_last)
         points = None if still.points is None else self._tensor(still.points * 2 - 1)[:, None]
         with self._precision():
-            identity = self._model.encode_stills(picture[:, None], self._tensor(low)[:, None], points)
+            identity = self._model.encode_stills(picture[:, None], self._tensor(low)[:, None], points).kept()
         # a still that comes again, after a reconnect, takes its own place
         others = [(i, own) for i, own in self._identities if not np.array_equal(own, low)]
         self._identities = deque([*others, (identity, low)], MAX_STILLS)
@@ -135,6 +135,7 @@ class NetworkReconstructor:
                 self._tensor(normalised(state.rows).T),
                 self._tensor(state.hints),
                 self._tensor(has),
+                coarse=False,
             ).picture
         scaled = picture[0].permute(1, 2, 0).mul(127.5).add_(128.0).clamp_(0, 255)
         return np.ascontiguousarray(scaled.to(torch.uint8).cpu().numpy())

@@ -16,8 +16,8 @@ class StillPyramid(NamedTuple):
 
     A convolution of the concatenation of decoder features and still features is a sum of two convolutions, and one
     of warped features is nearly the warp of convolved features. So all convolutions of still features are done here.
-    at32, at64: features that are moved by the landmarks' own motion. moved*, picture: those moved by the refined one.
-    fixed*: unmoved ones, for the background.
+    at32, at64: features that are moved by the landmarks' own motion. moved*: those moved by the refined one; moved256
+    has the still's three colours after its w channels. fixed*: unmoved ones, for the background.
     """
 
     deepest: Tensor  # (B, 8w, 16, 16)
@@ -25,11 +25,10 @@ class StillPyramid(NamedTuple):
     at64: Tensor  # (B, 4w, 64, 64)
     moved64: Tensor
     moved128: Tensor  # (B, 2w, 128, 128)
-    moved256: Tensor  # (B, w, 256, 256)
+    moved256: Tensor  # (B, w + 3, 256, 256)
     fixed64: Tensor
     fixed128: Tensor
     fixed256: Tensor  # (B, w, 256, 256)
-    picture: Tensor  # (B, 3, 256, 256), the still itself
 
 
 class StillEncoder(nn.Module):
@@ -60,9 +59,8 @@ class StillEncoder(nn.Module):
             at64=self.at64(f2),
             moved64=self.moved64(f2),
             moved128=self.moved128(f1),
-            moved256=self.moved256(torch.cat([f0, picture], 1)),
+            moved256=torch.cat([self.moved256(torch.cat([f0, picture], 1)), picture], 1),
             fixed64=self.fixed64(f2),
             fixed128=self.fixed128(f1),
             fixed256=self.fixed256(picture),
-            picture=still,
         )

@@ -74,7 +74,6 @@ class IdentityFeatures:
     fixed64: Tensor
     fixed128: Tensor
     fixed256: Tensor
-    picture: Tensor
 
     @property
     def stills(self) -> int:
@@ -83,6 +82,12 @@ class IdentityFeatures:
     def tensors(self) -> tuple[Tensor, ...]:
         """All of them in the order of the fields: `IdentityFeatures(*identity.tensors())` is the same again."""
         return tuple(cast(Tensor, getattr(self, f.name)) for f in fields(self))
+
+    def kept(self) -> IdentityFeatures:
+        """The same for many ticks: those that are sampled and masked in the type and layout in which that is quick."""
+        first = [f.name for f in fields(self)].index("at32")
+        tensors = self.tensors()
+        return IdentityFeatures(*tensors[:first], *(t.float().contiguous() for t in tensors[first:]))
 
     @classmethod
     def together(cls, parts: Sequence[IdentityFeatures]) -> IdentityFeatures:
@@ -100,7 +105,7 @@ class UpsamplerOutput:
     picture: Tensor
     warped: Tensor
     points: Tensor
-    coarse: Tensor
+    coarse: Tensor | None
     flow: Tensor
     weights: Tensor | None
 
@@ -151,10 +156,10 @@ class Upsampler(nn.Module):
         return IdentityFeatures(still_points, still_low, measured(still_points), *(unfolded(t, several) for t in parts))
 
     def forward(
-        self, identity: IdentityFeatures, low: Tensor, mel: Tensor, hints: Tensor, has: Tensor
+        self, identity: IdentityFeatures, low: Tensor, mel: Tensor, hints: Tensor, has: Tensor, coarse: bool = True
     ) -> UpsamplerOutput:
-        """One tick. low (B, T, 3, 8, 8) in [-1, 1], the last is the current one; mel (B, 80, 16) in [-1, 1]; hints
-        (B, 12) raw; has (B, 2): 1 where hints, voice are given.
+        """One tick; the coarse picture serves training only. low (B, T, 3, 8, 8) in [-1, 1], the last is the current
+        one; mel (B, 80, 16) in [-1, 1]; hints (B, 12) raw; has (B, 2): 1 where hints, voice are given.
         """
         voiced = has[:, 1:]
         closeness = self._closeness(low[:, -1], identity.low)
@@ -164,15 +169,19 @@ class Upsampler(nn.Module):
         x = x + (self.condition(_average(condition, closeness)) + self.voice(audio) * voiced)[:, :, None, None]
         points = _average(self.landmarks(low, identity.low, identity.points, mel, change, condition), closeness)
         high = self.project(x)
-        coarse = F.pixel_shuffle(self.coarse(high), 2).float()
-        coarse = coarse + F.interpolate(low[:, -1], size=(_COARSE, _COARSE), mode="bilinear", align_corners=False)
+        rough = self._rough(high, low[:, -1]) if coarse else None
         y = high + self.position
         for k, (look, mix) in enumerate(zip(self.look, self.mix, strict=True)):
             y = mix(look(y, identity.memory[:, :, k].flatten(1, 2)))
         pyramid = StillPyramid(y, *identity.tensors()[5:])
         drawn = self.decoder(y, pyramid, self.sparse(points, identity.points), closeness)
         picture = self.consistent(drawn.picture, low[:, -1])
-        return UpsamplerOutput(picture, drawn.still, points, coarse, drawn.flow, drawn.weights)
+        return UpsamplerOutput(picture, drawn.still, points, rough, drawn.flow, drawn.weights)
+
+    def _rough(self, high: Tensor, low: Tensor) -> Tensor:
+        """(B, 3, 32, 32) from the backbone's features alone."""
+        own = F.pixel_shuffle(self.coarse(high), 2).float()
+        return own + F.interpolate(low, size=(_COARSE, _COARSE), mode="bilinear", align_corners=False)
 
     def consistent(self, picture: Tensor, low: Tensor) -> Tensor:
         """Pull the picture's own 8x8 average to the received one: light and colour that the still cannot know."""

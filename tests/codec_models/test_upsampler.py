@@ -185,3 +185,15 @@ def test_a_still_without_landmarks_works() -> None:
     assert torch.isfinite(identity.points).all() and float(identity.points.detach().abs().max()) < 1.5
     some = model.encode_stills(pictures, low, points, torch.tensor([[0.0, 1.0]]))
     assert torch.equal(some.points[:, 1], points[:, 1]) and torch.equal(some.points[:, 0], identity.points[:, 0])
+
+
+def test_identity_kept_for_many_ticks_gives_the_same_picture() -> None:
+    torch.manual_seed(0)
+    model = Upsampler(UpsamplerConfig(width=8)).eval()
+    with torch.inference_mode():
+        stills = torch.rand(1, 2, 3, 256, 256) * 2 - 1
+        identity = model.encode_stills(stills, torch.rand(1, 2, 3, 8, 8), torch.rand(1, 2, 110, 2) - 0.5)
+        tick = torch.rand(1, 5, 3, 8, 8), torch.rand(1, 80, 16), torch.rand(1, 12), torch.ones(1, 2)
+        plain, kept = model(identity, *tick), model(identity.kept(), *tick, coarse=False)
+    assert kept.coarse is None and plain.coarse is not None
+    assert torch.allclose(plain.picture, kept.picture, atol=1e-4)
