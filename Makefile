@@ -14,7 +14,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "error: Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "error: cannot make a virtual environment: install Python's venv module (Debian: apt install python3-venv)"; exit 1; }
-	@echo "installing into $(VENV) (once; about a minute)"
+	@echo "installing into $(VENV) (once; a minute or two)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[sender,receiver,benchmarks,dev]"
 # Without its declared dependencies: it asks for numpy<2 and jax and needs neither for the face mesh.
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps mediapipe==0.10.21 || \

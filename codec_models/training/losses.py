@@ -46,7 +46,7 @@ class LossWeights:
     gradient: float = 0.5
     face: float = 1.5
     lips: float = 1.5
-    eyes: float = 0.8
+    eyes: float = 1.4
     brows: float = 0.2
     nose: float = 0.2
     warped: float = 0.5
@@ -55,6 +55,8 @@ class LossWeights:
     adversarial: float = 0.03
     features: float = 0.5
     sync: float = 0.03
+    readings: float = 0.1
+    likeness: float = 0.2
 
     def region(self, name: str) -> float:
         return {"lips": self.lips, "nose": self.nose}.get(name, self.eyes if name.endswith("eye") else self.brows)

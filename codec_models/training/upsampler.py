@@ -29,6 +29,7 @@ from .data import WindowSampler
 from .discriminator import PatchDiscriminator, adversarial_loss, critic_loss, feature_matching_loss
 from .draws import Dice
 from .evaluation import Evaluation, Figures
+from .face_reader import FaceReader, likeness_loss, reading_loss, roughened
 from .losses import LossWeights, plain_losses
 from .progress import Progress, training_line
 from .sync_loss import SyncLoss
@@ -38,6 +39,7 @@ from .world import World
 _WARM_UP, _WARM_UP_SHARE = 200, 0.05
 """Steps, and share of the plan, after which the learning rate is full, whichever comes first."""
 _ADVERSARY_WARM_UP = 300
+_READER_WARM_UP = 300
 _LEAST_RATE = 0.02
 _PACE = 10
 """Steps between two looks at the clock where several processes must agree on it."""
@@ -150,6 +152,9 @@ class UpsamplerTraining:
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
         )
+        self.reader = FaceReader().to(device)
+        self.reader_optimiser = torch.optim.AdamW(self.reader.parameters(), 1e-3, weight_decay=1e-3)
+        self.reader_steps = 0
         self.critic_optimiser = torch.optim.AdamW(self.critic.parameters(), 2e-4, betas=(0.5, 0.99))
         self.step = self.adversarial_steps = self.samples = self.skipped = 0
         self.seconds = 0.0
@@ -167,6 +172,7 @@ class UpsamplerTraining:
         terms = plain_losses(made, w, recipe.weights)
         if self.sync is not None:
             terms["sync"] = recipe.weights.sync * self.sync(draw, made.picture, w.points)
+        terms |= self._likeness_terms(made.picture, w)
         adversarial = recipe.phase == "gan"
         if adversarial:
             terms |= self._adversarial_terms(made.picture, w)
@@ -188,6 +194,25 @@ class UpsamplerTraining:
         self.step += 1
         self.samples += recipe.batch * self.world.size
         return {name: term.detach() for name, term in terms.items()}
+
+    def _likeness_terms(self, picture: Tensor, w: Windows) -> dict[str, Tensor]:
+        """Teach the reader on true pictures, then let it judge the drawn ones."""
+        pictures = torch.cat([w.picture, w.stills[:, 0]])
+        points = torch.cat([w.points, w.still_points[:, 0]])
+        self.reader.requires_grad_(True)
+        loss = reading_loss(self.reader, roughened(pictures, self.sampler.dice), points)
+        self.reader_optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        self.reader_optimiser.step()
+        self.reader.requires_grad_(False)
+        apart, alike = likeness_loss(self.reader, picture.float(), w.picture, w.points)
+        weight = min(1.0, self.reader_steps / _READER_WARM_UP)
+        self.reader_steps += 1
+        weights = self.recipe.weights
+        return {
+            "readings": weight * weights.readings * apart,
+            "likeness": weight * weights.likeness * alike,
+        }
 
     def _cast(self) -> torch.autocast:
         return torch.autocast(self.world.device.type, dtype=torch.bfloat16, enabled=self.recipe.bfloat16)
@@ -225,6 +250,9 @@ class UpsamplerTraining:
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "critic": self.critic.state_dict(),
+            "reader": self.reader.state_dict(),
+            "reader_optimiser": self.reader_optimiser.state_dict(),
+            "reader_steps": self.reader_steps,
             "optimiser": self.optimiser.state_dict(),
             "critic_optimiser": self.critic_optimiser.state_dict(),
             "draws": self.sampler.dice.state(),
@@ -240,6 +268,9 @@ class UpsamplerTraining:
             self.network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
             self.critic.load_state_dict(state["critic"])
+            self.reader.load_state_dict(state["reader"])
+            self.reader_optimiser.load_state_dict(state["reader_optimiser"])
+            self.reader_steps = int(state["reader_steps"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.critic_optimiser.load_state_dict(state["critic_optimiser"])
             if self.world.first:

@@ -203,3 +203,15 @@ def test_a_seed_repeats_and_a_state_resumes(corpus: Corpus) -> None:
     resumed = other.batch(5, 128)
     assert all((a == b).all() for a, b in zip(expected.tensors().values(), resumed.tensors().values(), strict=True))
     assert (WindowSampler(corpus, seed=8).batch(5, 64).low != first.low).any()
+
+
+def test_telling_ticks_differ_more_from_the_still(corpus: Corpus) -> None:
+    openings = measured(corpus.points)[:, [0, 2, 3]]
+
+    def difference(telling: float) -> float:
+        sampler = WindowSampler(corpus, WindowConfig(telling=telling), 5)
+        draw = sampler.draw(200)
+        start = torch.tensor([c.start for c in corpus.clips])[draw.clip]
+        return float((openings[start + draw.tick] - openings[start + draw.stills[:, 0]]).abs().sum(1).mean())
+
+    assert difference(1.0) > 1.2 * difference(0.0)
