@@ -5,6 +5,7 @@ Set OMP_WAIT_POLICY=PASSIVE before this module is imported where other processes
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from .audio_encoder import ROWS
 from .bitstream.face import FaceTick, area_8x8
@@ -34,6 +35,7 @@ HELD_HINTS = 12
 """Ticks for which hints hold when none come: half a second, then the network does without."""
 _CHANGE = 12
 """Ticks between two choices of stills: a picture that jumps to and fro is worse than one from the second best."""
+_ROUNDED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _DTYPES = ("F32", "F16", "BF16")
 
 
@@ -88,21 +90,40 @@ class NetworkReconstructor:
         if not 1 <= stills <= 3:
             raise ValueError(f"{stills} stills at once: 1 to 3")
         keep_memory()
+        if torch.device(device).type == "cpu":
+            # the rest of the call needs the other half of the cores
+            torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) // 2)))
         if bfloat16 is None:
             bfloat16 = _has_bfloat16(device)
         self.device = device
         self.backend = f"torch {'bf16' if bfloat16 else 'fp32'}, width {config.width}"
         self._device, self._stills, self._bfloat16 = torch.device(device), stills, bfloat16
         self._model = load_upsampler(weights or DEFAULT_WEIGHTS, config).to(self._device)
+        if bfloat16:
+            # otherwise they would be rounded anew in every tick
+            for module in self._model.modules():
+                if isinstance(module, _ROUNDED):
+                    module.to(torch.bfloat16)
         self._identities: deque[tuple[IdentityFeatures, NDArray[np.float32]]] = deque(maxlen=MAX_STILLS)
         self._newest: NDArray[np.uint8] | None = None
         self._chosen: IdentityFeatures | None = None
         self._choice: list[int] = []
         self.reset()
+        self._warm_up()
 
     def reset(self) -> None:
         self._state = StreamState(deque(maxlen=self._model.config.window))
         self._until_choice = 0
+
+    def _warm_up(self) -> None:
+        """The first still and tick choose kernels and fetch memory, which a call should not wait for."""
+        grey = np.full((256, 256, 3), 128, np.uint8)
+        self.set_identity(IdentityStill(grey, None))
+        for _ in range(2):
+            self.tick(FaceTick(grey[:8, :8], None), np.zeros(SAMPLES_PER_TICK, np.int16))
+        self._identities.clear()
+        self._newest = self._chosen = None
+        self.reset()
 
     @torch.inference_mode()
     def set_identity(self, still: IdentityStill) -> None:
@@ -137,8 +158,8 @@ class NetworkReconstructor:
                 self._tensor(has),
                 coarse=False,
             ).picture
-        scaled = picture[0].permute(1, 2, 0).mul(127.5).add_(128.0).clamp_(0, 255)
-        return np.ascontiguousarray(scaled.to(torch.uint8).cpu().numpy())
+        scaled = picture[0].mul(127.5).add_(128.0).clamp_(0, 255).to(torch.uint8)
+        return np.ascontiguousarray(scaled.cpu().numpy().transpose(1, 2, 0))
 
     def _choose(self, low: NDArray[np.float32]) -> IdentityFeatures | None:
         if not self._identities:

@@ -84,7 +84,7 @@ def _add_upsampler(commands: argparse._SubParsersAction[CommandParser]) -> None:
 def _add_common(add: Callable[..., argparse.Action]) -> None:
     add("--clips", type=Path, required=True, help="folder of 256x256 face clips at 25 fps with a manifest.json")
     add("--dev", type=Path, help="folder of clips to measure on, of other people")
-    add("--labels", type=Path, help="landmarks and log-mels of the clips (.npz)")
+    add("--labels", type=Path, help="landmarks of the clips (.npz)")
     add("--cache", type=Path, help="folder where clips without labels get theirs, made with mediapipe once")
     add("--out", type=Path, required=True, help="folder for weights, checkpoints, figures and contact sheets")
     add("--minutes", type=_positive, default=10.0, help="of this run, reading the clips included")

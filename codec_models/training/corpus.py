@@ -108,14 +108,14 @@ def most_varied(rows: list[ClipRow], count: int | None) -> list[ClipRow]:
 
 
 class Corpus:
-    """All frames, landmarks, hints and log-mels of a list of clips, on one device.
+    """All frames, landmarks and log-mels of a list of clips, on one device.
 
     luma (F, 256, 256), chroma (F, 2, 128, 128), small (F, 3, 64, 64) RGB: uint8. points (F, 110, 2) in [-1, 1].
     mel (M, 80) uint8. weight (C,): how often to draw each clip, adds up to 1.
     pool (P, 3, 256, 256) uint8: frames as a still codec gives them back; pool_frames[clip] lists (frame, slot).
 
     pictures: without them there is no luma and no chroma, and small is (F, 3, 32, 32): enough for landmarks, in a
-    fortieth of the memory.
+    thirtieth of the memory.
     """
 
     def __init__(
