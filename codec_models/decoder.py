@@ -49,8 +49,9 @@ class Decoder(nn.Module):
         self.up256 = Enlarge(2 * w, w)
         self.draw256 = nn.Sequential(nn.SiLU(), conv(w, w), nn.SiLU(), conv(w, 4))
 
-    def forward(self, x: Tensor, stills: StillPyramid, flow: Tensor, closeness: Tensor) -> Drawn:
-        """x (B, 8w, 16, 16); stills: each tensor (B, S, ...); flow (B, S, 2, 64, 64), the landmarks' own motion;
+    def forward(self, x: Tensor, stills: StillPyramid, flow: Tensor, fine: Tensor, closeness: Tensor) -> Drawn:
+        """x (B, 8w, 16, 16); stills: each tensor (B, S, ...); flow (B, S, 2, 64, 64) and fine
+        (B, S, 2, 128, 128), the landmarks' own motion;
         closeness (B, S), log weights that every place starts with.
         """
         x = self.up32(x)
@@ -64,15 +65,17 @@ class Decoder(nn.Module):
         x = torch.cat([self.up64(x), _blend(flow, weights).to(x.dtype)], 1)
         x = self.refine64(self.join64(x) + _blend(at64, weights))
         own = _each(self.still_flow, at64)
-        flow = flow + _REACH * (self.flow(x)[:, None] + own).float()
+        refined = _REACH * (self.flow(x)[:, None] + own).float()
+        flow = flow + refined
+        fine = fine + _resized(refined, fine.shape[-1])
         if scores is not None:
             weights = (resized(scores, FLOW) + _each(self.rank64, at64)[:, :, 0].float()).softmax(1)
         masks = 2 * torch.sigmoid(self.mask(x))
         moved = _blend(_moved(stills.moved64, flow), weights)
         x = self.fuse64(x) + _sources(moved, stills.fixed64, weights, masks[:, :1], x.dtype)
-        moved = _blend(_moved(stills.moved128, flow), weights)
+        moved = _blend(_moved(stills.moved128, fine), weights)
         x = self.up128(self.draw64(x)) + _sources(moved, stills.fixed128, weights, masks[:, 1:2], x.dtype)
-        moved = _blend(_moved(stills.moved256, flow), weights)
+        moved = _blend(_moved(stills.moved256, fine), weights)
         moved, still = moved[:, : self.width], moved[:, self.width :]
         x = self.up256(self.draw128(x)) + _sources(moved, stills.fixed256, weights, masks[:, 2:], x.dtype)
         y = self.draw256(x).float().contiguous()
@@ -90,6 +93,11 @@ class Decoder(nn.Module):
 def _each(layer: nn.Module, features: Tensor) -> Tensor:
     """A layer on every still of (B, S, c, n, n)."""
     return unfolded(layer(features.flatten(0, 1)), features.shape[:2])
+
+
+def _resized(fields: Tensor, size: int) -> Tensor:
+    """(B, S, 2, m, m) at another size."""
+    return unfolded(resized(fields.flatten(0, 1), size), fields.shape[:2])
 
 
 def _moved(features: Tensor, flow: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from .decoder import Decoder
 from .hint_measure import SCALE, measured, normalised
 from .landmark_head import CONDITIONS, LandmarkHead, StillLandmarks
 from .layers import CrossAttention, Picture8x8, Residual, conv, unfolded
-from .motion import SparseMotion
+from .motion import FINE, FLOW, SparseMotion
 from .projection import IterativeProjection
 from .still_encoder import StillEncoder, StillPyramid
 from .visual_encoder import VisualEncoder
@@ -174,7 +174,8 @@ class Upsampler(nn.Module):
         for k, (look, mix) in enumerate(zip(self.look, self.mix, strict=True)):
             y = mix(look(y, identity.memory[:, :, k].flatten(1, 2)))
         pyramid = StillPyramid(y, *identity.tensors()[5:])
-        drawn = self.decoder(y, pyramid, self.sparse(points, identity.points), closeness)
+        flow, fine = (self.sparse(points, identity.points, size) for size in (FLOW, FINE))
+        drawn = self.decoder(y, pyramid, flow, fine, closeness)
         picture = self.consistent(drawn.picture, low[:, -1])
         return UpsamplerOutput(picture, drawn.still, points, rough, drawn.flow, drawn.weights)
 

@@ -4,9 +4,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the networks need torch: pip install -e '.[training]'")
 
+from codec_models.hint_measure import head_of
 from codec_models.landmark_head import HintMotion, StillLandmarks
 from codec_models.landmarks import POINTS
-from codec_models.motion import SparseMotion, warped
+from codec_models.motion import FINE, SparseMotion, warped
 
 pytestmark = pytest.mark.unit
 
@@ -41,6 +42,23 @@ def test_mouth_and_eyes_open() -> None:
         assert least < float(shown[1] / opened[1]) < 1.1, upper
 
 
+@pytest.mark.parametrize("lids", [(160, 144), (385, 380)])
+def test_shut_lids_cover_the_eye(lids: tuple[int, int]) -> None:
+    """Both lids lie in one line then: just above it all comes from above the open eye, just below it from below."""
+    still = face()
+    a, b = (POINTS.index(mesh) for mesh in lids)
+    now = still.clone()
+    for upper, lower in ((160, 144), (158, 153), (385, 380), (387, 373)):
+        now[0, POINTS.index(upper)] = now[0, POINTS.index(lower)]
+    fine = SparseMotion()(now, still[:, None], FINE)[0, 0].detach()
+    line, opening = float(now[0, b, 1]), float(still[0, b, 1] - still[0, a, 1])
+    for away in (-0.02, -0.012, 0.012, 0.02):  # 1.5 to 3 pixels
+        place = torch.stack([now[0, b, 0], torch.tensor(line + away)])
+        source = line + away + float(at(fine, place)[1])
+        inside = (source - float(still[0, a, 1])) / opening
+        assert inside < 0.15 if away < 0 else inside > 0.85, (away, inside)
+
+
 def test_the_separable_sum_is_the_plain_one() -> None:
     torch.manual_seed(0)
     motion = SparseMotion()
@@ -48,7 +66,10 @@ def test_the_separable_sum_is_the_plain_one() -> None:
     flow = motion(points, stills)
     y, x = 20, 41
     centre = torch.tensor([(x + 0.5) / 32 - 1, (y + 0.5) / 32 - 1])
-    weight = torch.exp(-((points - centre) ** 2).sum(-1) * motion.log_sharpness.exp())
+    roll = head_of(points)[:, 3]
+    unit = (points[:, POINTS.index(263)] - points[:, POINTS.index(33)]).norm(dim=-1)
+    beyond = 0.055 * unit[:, None, None] * motion.side[:, None] * torch.stack([-roll.sin(), roll.cos()], 1)[:, None]
+    weight = torch.exp(-((points + beyond - centre) ** 2).sum(-1) * motion.log_sharpness.exp())
     weight = weight * motion.log_weight.exp()
     moved = ((stills - points[:, None]) * weight[:, None, :, None]).sum(2)
     plain = moved / (weight.sum(1) + motion.log_background.exp())[:, None, None]
