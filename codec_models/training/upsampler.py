@@ -260,6 +260,8 @@ class UpsamplerTraining:
             "adversarial_steps": self.adversarial_steps,
             "samples": self.samples,
             "seconds": self.seconds,
+            # a run from trained weights has none, and must have none when it goes on
+            "curriculum": [list(stage) for stage in self.recipe.curriculum],
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -278,6 +280,8 @@ class UpsamplerTraining:
             else:  # the draws of the other processes are not kept: theirs begin anew, and must not repeat
                 seed = self.recipe.seed + 1000 * self.world.rank + int(state["step"])
                 self.sampler.dice = Dice(seed, self.world.device)
+            stages = tuple((int(side), float(until)) for side, until in state["curriculum"])
+            self.recipe = dataclasses.replace(self.recipe, curriculum=stages)
             self.step, self.samples = int(state["step"]), int(state["samples"])
             self.adversarial_steps, self.seconds = int(state["adversarial_steps"]), float(state["seconds"])
         except (RuntimeError, KeyError, ValueError) as e:
@@ -316,6 +320,7 @@ def train(
     training = UpsamplerTraining(network, sampler, recipe, world, sync)
     if resume is not None:
         training.load_state(load_checkpoint(resume, world.device))
+        recipe = training.recipe
     weights_file = out / f"upsampler_{name}.safetensors"
     count = sum(p.numel() for p in network.parameters())
     progress_line.say(f"{world.device} x {world.size}: {count / 1e6:.2f} M parameters, from step {training.step}")
