@@ -67,8 +67,13 @@ class Renderer:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def drawing_s(self) -> float:
+        """How long a picture takes at the moment, in seconds."""
+        return self._cost
+
     def submit(self, tick: PlayedTick, voice_at: float | None) -> None:
-        """voice_at: when the tick's voice was handed over, in `time.monotonic` seconds."""
+        """voice_at: when the tick's voice is handed over, in `time.monotonic` seconds."""
         with self._ready:
             self._ticks.append((tick, voice_at))
             self._ready.notify()

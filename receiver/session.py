@@ -64,6 +64,8 @@ class Session:
 
     _STEP = 0.1
     _HELD_UP = 0.02
+    _MOST_WAIT = 0.06
+    """Seconds that the voice waits for its picture at most."""
     _WINDOW = 3
     """Seconds that the live figures look back."""
 
@@ -244,9 +246,11 @@ class Session:
             self._take_snapshot(now)
         if self._recorder is not None:
             self._recorder.voice(tick.stream, tick.index, tick.voice)
-        if self._page is not None:
-            self._page.voice(tick.stream, tick.index, tick.live)
-        self._renderer.submit(tick, now)
+        # The picture is ready a little later than the voice: that waits for it.
+        wait = min(self._renderer.drawing_s, self._MOST_WAIT)
+        if self._page is not None and self._loop is not None:
+            self._loop.call_later(wait, self._page.voice, tick.stream, tick.index, tick.live)
+        self._renderer.submit(tick, now + wait)
         if tick.face.picture is not None and self._still_check.picture(tick.face.picture):
             self.terminal.warn("the identity still does not look like the picture, asking for another", "still", now)
             self._requests.still(now, False)

@@ -149,3 +149,19 @@ def test_identity_is_set_in_the_renderer_thread_before_the_next_picture() -> Non
     renderer.stop()
     assert threads == ["reconstruction"]
     assert screen.seen[0].picture.std() > 20  # The still's texture, not the flat 8x8 frame.
+
+
+def test_the_cost_of_drawing_is_known() -> None:
+    class Slow(StillColour):
+        def tick(self, face: FaceTick, voice: NDArray[np.int16] | None) -> NDArray[np.uint8]:
+            time.sleep(0.05)
+            return super().tick(face, voice)
+
+    renderer = Renderer(Slow(), [], Shown())
+    before = renderer.drawing_s
+    renderer.start()
+    for k in range(8):
+        renderer.submit(tick(k), None)
+        time.sleep(0.06)
+    renderer.stop()
+    assert before < 0.03 < renderer.drawing_s < 0.2
