@@ -42,6 +42,7 @@ def main() -> int:
     landmarks.add_argument("--config", choices=("live", "paper"), default="live")
     landmarks.add_argument("--init", type=Path, help="start from weights of the upsampler (safetensors)")
     landmarks.add_argument("--learning-rate", type=_positive)
+    landmarks.add_argument("--rough", action="store_true", help="harder windows, and the mouth without hints above all")
     _add_common(landmarks.add_argument)
     _add_common(commands.add_parser("sync-expert", help="tells whether lips and voice belong together").add_argument)
     options = parser.parse_args()

@@ -102,10 +102,14 @@ def run_landmarks(options: argparse.Namespace) -> int:
     if options.dev is not None:
         dev = WindowSampler(load(options.dev, labels, world, options.dev_clips, 0, pictures=False))
     recipe = LandmarkRecipe(
-        minutes=options.minutes, batch=options.batch or 256, learning_rate=options.learning_rate or 1.5e-3
+        minutes=options.minutes,
+        batch=options.batch or 256,
+        learning_rate=options.learning_rate or 1.5e-3,
+        unhinted_mouth=8.0 if options.rough else 0.0,
+        rough=options.rough,
     )
     # One still: several would each be learned on in turn, and each is as good as the next.
-    sampler = WindowSampler(corpus, WindowConfig(one_still=1.0, faceless=0.0, hints=0.5, voice=0.85), options.seed)
+    sampler = WindowSampler(corpus, WindowConfig(one_still=1.0, faceless=0.0, hints=0.35 if options.rough else 0.5, voice=0.85), options.seed)
     train_landmarks(network, sampler, dev, recipe, options.out, options.config)
     return 0
 

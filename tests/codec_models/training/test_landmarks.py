@@ -17,6 +17,7 @@ from codec_models.landmark_head import HintMotion
 from codec_models.training.checkpoint import load_weights
 from codec_models.training.corpus import Corpus, read_manifest
 from codec_models.training.data import WindowConfig, WindowSampler
+from codec_models.training.draws import Dice
 from codec_models.training.face_points import AT, eye_distance
 from codec_models.training.labels import Labels
 from codec_models.training.landmarks import (
@@ -24,6 +25,7 @@ from codec_models.training.landmarks import (
     LandmarkFigures,
     LandmarkRecipe,
     head_points,
+    roughened,
     train_landmarks,
 )
 from codec_models.upsampler import Upsampler, UpsamplerConfig
@@ -172,3 +174,26 @@ def test_figures_are_numbers_and_those_of_a_voice_need_one(small_corpus: Corpus,
     unheard = LandmarkEvaluation(WindowSampler(silent)).run(network)
     unknown = {f.name for f in dataclasses.fields(LandmarkFigures) if math.isnan(getattr(unheard, f.name))}
     assert unknown == {"voice", "voice_lips", "voice_mouth"}
+
+
+def test_rough_windows_keep_their_truth_and_follow_the_dice(small_corpus: Corpus) -> None:
+    sampler = WindowSampler(small_corpus, WindowConfig(one_still=1.0), 3)
+    w = sampler.render_small(sampler.draw(8))
+    made = [roughened(w, Dice(seed, torch.device("cpu"))) for seed in (1, 1, 2)]
+    assert torch.equal(made[0].low, made[1].low) and not torch.equal(made[0].low, made[2].low)
+    assert torch.equal(made[0].points, w.points) and torch.equal(made[0].hints, w.hints)
+    assert 0.001 < (made[0].low - w.low).abs().mean() < 0.2
+    silent = w.has[:, 1] == 0
+    assert torch.equal(made[0].mel[silent], w.mel[silent])
+
+
+def test_a_rough_run_drops_features_and_writes_weights(small_corpus: Corpus, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = Upsampler()
+    recipe = LandmarkRecipe(steps=3, batch=4, rough=True, unhinted_mouth=8.0)
+    train_landmarks(network, WindowSampler(small_corpus, seed=1), None, recipe, tmp_path, "live")
+    low = network.landmarks.low
+    x = torch.ones(1, low.in_features)
+    assert not torch.equal(low.train()(x), low.eval()(x)), "it drops features while it trains"
+    assert torch.equal(low.eval()(x), low.eval()(x))
+    load_weights(tmp_path / "upsampler_live.safetensors", Upsampler())
