@@ -5,19 +5,24 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 
 from codec_models.training.corpus import Corpus
-from codec_models.training.data import WindowConfig, WindowSampler
+from codec_models.training.data import Draw, WindowConfig, WindowSampler
 from codec_models.training.sync_expert import SyncExpert
 from codec_models.training.sync_loss import SyncLoss
+from codec_models.training.windows import Windows
 
 pytestmark = pytest.mark.unit
 
 
-def test_only_windows_with_a_voice_and_a_past_count(corpus: Corpus) -> None:
+@pytest.fixture
+def batch(corpus: Corpus) -> tuple[SyncLoss, Draw, Windows]:
     torch.manual_seed(0)
     sampler = WindowSampler(corpus, WindowConfig(voice=1.0, lost=0.0), 3)
-    loss = SyncLoss(SyncExpert(), corpus)
     draw = sampler.draw(12)
-    w = sampler.render(draw, 64)
+    return SyncLoss(SyncExpert(), corpus), draw, sampler.render(draw, 64)
+
+
+def test_only_windows_with_a_voice_and_a_past_count(corpus: Corpus, batch: tuple[SyncLoss, Draw, Windows]) -> None:
+    loss, draw, w = batch
     pictures = w.picture.clone().requires_grad_()
     value = loss(draw, pictures, w.points)
     value.backward()
@@ -30,12 +35,8 @@ def test_only_windows_with_a_voice_and_a_past_count(corpus: Corpus) -> None:
     assert loss(draw, pictures, w.points).item() == 0
 
 
-def test_gradient_stays_at_the_mouth(corpus: Corpus) -> None:
-    torch.manual_seed(0)
-    sampler = WindowSampler(corpus, WindowConfig(voice=1.0, lost=0.0), 3)
-    loss = SyncLoss(SyncExpert(), corpus)
-    draw = sampler.draw(12)
-    w = sampler.render(draw, 64)
+def test_gradient_stays_at_the_mouth(batch: tuple[SyncLoss, Draw, Windows]) -> None:
+    loss, draw, w = batch
     pictures = w.picture.clone().requires_grad_()
     loss(draw, pictures, w.points).backward()
     assert pictures.grad is not None
