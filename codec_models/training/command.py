@@ -109,7 +109,9 @@ def run_landmarks(options: argparse.Namespace) -> int:
         rough=options.rough,
     )
     # One still: several would each be learned on in turn, and each is as good as the next.
-    sampler = WindowSampler(corpus, WindowConfig(one_still=1.0, faceless=0.0, hints=0.35 if options.rough else 0.5, voice=0.85), options.seed)
+    hinted = 0.35 if options.rough else 0.5
+    config = WindowConfig(one_still=1.0, faceless=0.0, hints=hinted, voice=0.85)
+    sampler = WindowSampler(corpus, config, options.seed)
     train_landmarks(network, sampler, dev, recipe, options.out, options.config)
     return 0
 
