@@ -223,9 +223,12 @@ class Enlarged:
     def set_identity(self, still: IdentityStill) -> None:
         """It uses none."""
 
-    def tick(self, face: FaceTick, voice: NDArray[np.int16] | None) -> NDArray[np.uint8]:
+    def take(self, face: FaceTick, voice: NDArray[np.int16] | None) -> None:
         if face.picture is not None:
             self._low = face.picture.astype(np.float32)
+
+    def tick(self, face: FaceTick, voice: NDArray[np.int16] | None) -> NDArray[np.uint8]:
+        self.take(face, voice)
         return np.asarray(np.clip(enlarge(self._low) + 0.5, 0, 255), np.uint8)
 
     def reset(self) -> None:

@@ -139,6 +139,9 @@ class NetworkReconstructor:
         self._newest = still.picture
         self._chosen, self._until_choice = None, 0
 
+    def take(self, face: FaceTick, voice: NDArray[np.int16] | None) -> None:
+        self._state.push(face, voice)
+
     @torch.inference_mode()
     def tick(self, face: FaceTick, voice: NDArray[np.int16] | None) -> NDArray[np.uint8]:
         state = self._state

@@ -38,6 +38,9 @@ class Reconstructor(Protocol):
         voice: the tick's 1920 samples at 48 kHz, or None when they are missing.
         """
 
+    def take(self, face: FaceTick, voice: NDArray[np.int16] | None) -> None:
+        """A tick that is not drawn, because there is no time for it; the ones after it know of it all the same."""
+
     def reset(self) -> None:
         """Forget the stream (not the still): another one starts."""
 
@@ -93,10 +96,13 @@ class StillColour:
         self._still = still.picture.astype(np.float32)
         self._still_low = area_8x8(still.picture).astype(np.float32)
 
-    def tick(self, face: FaceTick, voice: NDArray[np.int16] | None) -> NDArray[np.uint8]:
+    def take(self, face: FaceTick, voice: NDArray[np.int16] | None) -> None:
         if face.picture is not None:
             self._low = face.picture.astype(np.float32)
             self._started = True
+
+    def tick(self, face: FaceTick, voice: NDArray[np.int16] | None) -> NDArray[np.uint8]:
+        self.take(face, voice)
         if self._still is None or self._still_low is None:
             return _to_bytes(enlarge(self._low))
         if not self._started:
