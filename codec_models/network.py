@@ -13,20 +13,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from .audio_encoder import ROWS
 from .bitstream.face import FaceTick, area_8x8
 from .bitstream.still import IdentityStill
 from .bitstream.timing import SAMPLES_PER_TICK
-from .errors import UserError
 from .hint_measure import HINTS
 from .layers import channels_last
 from .mel import BANDS, FLOOR, LogMel, normalised
 from .memory import keep_memory
 from .reconstruction import enlarge
 from .upsampler import LIVE, IdentityFeatures, Upsampler, UpsamplerConfig
+from .weight_files import filled
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "upsampler.safetensors"
 MAX_STILLS = 8
@@ -36,7 +35,6 @@ HELD_HINTS = 12
 _CHANGE = 12
 """Ticks between two choices of stills: a picture that jumps to and fro is worse than one from the second best."""
 _ROUNDED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-_DTYPES = ("F32", "F16", "BF16")
 
 
 @dataclass(slots=True)
@@ -196,34 +194,8 @@ def _has_bfloat16(device: str) -> bool:
 
 
 def load_upsampler(path: Path, config: UpsamplerConfig = LIVE) -> Upsampler:
-    """The network with weights from a safetensors file of exactly its parameters, in 32 or 16 bits, ready to run.
-
-    Raises UserError where there is no such file or it is anything else.
-    """
-    model = Upsampler(config)
-    mine = model.state_dict()
-    again = "give weights that were trained with this version and configuration"
-    if not path.is_file():
-        raise UserError(f"no trained weights at {path}: train them or give the path of a safetensors file")
-    try:
-        with safe_open(path, "pt") as stored:
-            names = set(stored.keys())
-            if names != mine.keys():
-                wrong = sorted(names ^ mine.keys())[0]
-                verb = "lacks" if wrong in mine else "has an unknown"
-                raise UserError(f"{path} {verb} {wrong} ({len(names ^ mine.keys())} such in all): {again}")
-            for name, value in mine.items():
-                part = stored.get_slice(name)
-                if part.get_shape() != list(value.shape) or part.get_dtype() not in _DTYPES:
-                    found = f"{part.get_dtype()} {part.get_shape()}, not floats {list(value.shape)}"
-                    raise UserError(f"{path}: {name} is {found}: {again}")
-                loaded = stored.get_tensor(name).float()
-                if not bool(torch.isfinite(loaded).all()):
-                    raise UserError(f"{path}: {name} is not finite: the training went wrong; give other weights")
-                value.copy_(loaded)
-    except (OSError, SafetensorError) as e:
-        raise UserError(f"{path} is not a safetensors file ({e}): give the path of one") from e
-    return channels_last(model).eval().requires_grad_(False)
+    """The network with weights from a safetensors file of exactly its parameters, ready to run. Raises UserError."""
+    return channels_last(filled(Upsampler(config), path))
 
 
 def _unit(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
