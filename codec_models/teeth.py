@@ -1,0 +1,166 @@
+"""Teeth: sharpens the mouth that the upsampler drew, after a reference mouth from the stills (hdtr-net, section 3).
+
+Two fine-grained feature-fusion branches (FGFF): mouth, mask and contour every tick, the reference once a still; then a
+decoder. One definition, two sizes: `LIVE` for a CPU core, `PAPER` of the paper's class for a GPU. Pictures in [-1, 1].
+
+Where it departs from the paper: the whole crop comes in beside its mask, not the masked crop; all runs on 2x2 pixels
+folded into channels, half the side and a quarter of the work; pooling halves the side (the published code's does not);
+blocks add to what they are given; a place of the mouth also looks up its like in the reference, which is seldom as far
+open (cross-attention); the reference comes with mask and contour too; and what comes out is a change of the crop, zero where training has not begun.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import CrossAttention, channels_last, conv, quiet
+from .mouth import MOUTH
+from .weight_files import filled
+
+DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "teeth.safetensors"
+_HALF, _DEEP = MOUTH // 2, MOUTH // 8
+_FOLD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TeethConfig:
+    """width: channels at 48x48; middle, deep: at 24x24 and 12x12; blocks: channel fusions in a row at each place of
+    the branches and of the decoder. All widths are multiples of 4.
+    """
+
+    width: int = 32
+    middle: int = 64
+    deep: int = 96
+    blocks: int = 1
+
+
+LIVE = TeethConfig()
+PAPER = TeethConfig(width=160, middle=288, deep=416, blocks=2)
+
+
+class ChannelFusion(nn.Module):
+    """Three convolutions in a row of C/2, C/4 and C/4 channels, side by side again C (section 3.1, CF); adds to x."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half, quarter = channels // 2, channels // 4
+        self.a, self.b, self.c = conv(channels, half), conv(half, quarter), conv(quarter, quarter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.a(F.silu(x))
+        b = self.b(F.silu(a))
+        return x + torch.cat([a, b, self.c(F.silu(b))], 1)
+
+
+def _fusions(channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(ChannelFusion(channels) for _ in range(count)))
+
+
+class HourGlass(nn.Module):
+    """Down twice by stride 2, up again (section 3.1); a convolution halves the side, as it may choose what to keep.
+
+    forward: x (B, width, 48, 48) -> what comes back up, (B, width, 48, 48). look: the cross-attention at 12x12.
+    """
+
+    def __init__(self, config: TeethConfig, attends: bool) -> None:
+        super().__init__()
+        w, m, d, n = config.width, config.middle, config.deep, config.blocks
+        self.down1, self.at24 = conv(w, m, stride=2), _fusions(m, n)
+        self.down2, self.at12 = conv(m, d, stride=2), _fusions(d, n)
+        self.look = CrossAttention(d) if attends else None
+        self.up2, self.up1 = conv(d, 4 * m, 1), conv(m, 4 * w, 1)
+        self.back24 = _fusions(m, n)
+
+    def deepest(self, middle: Tensor) -> Tensor:
+        """(B, middle, 24, 24) -> (B, deep, 12, 12)."""
+        return cast(Tensor, self.at12(self.down2(middle)))
+
+    def forward(self, x: Tensor, memory: Tensor | None) -> Tensor:
+        middle = self.at24(self.down1(x))
+        deep = self.deepest(middle)
+        if self.look is not None and memory is not None:
+            deep = self.look(deep, memory)
+        middle = self.back24(middle + F.pixel_shuffle(self.up2(deep), 2))
+        return F.pixel_shuffle(self.up1(middle), 2)
+
+
+class Branch(nn.Module):
+    """Fine-grained feature fusion (FGFF): channel fusion beside an hourglass, joined. inputs: channels of the crop."""
+
+    def __init__(self, inputs: int, config: TeethConfig, attends: bool) -> None:
+        super().__init__()
+        w = config.width
+        self.stem = conv(inputs * _FOLD**2, w)
+        self.fusion, self.glass = _fusions(w, config.blocks), HourGlass(config, attends)
+
+    def entry(self, crop: Tensor) -> Tensor:
+        """(B, inputs, 96, 96) -> (B, width, 48, 48)."""
+        return cast(Tensor, self.fusion(self.stem(F.pixel_unshuffle(crop, _FOLD))))
+
+    def forward(self, crop: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """-> the two features that the decoder joins, each (B, width, 48, 48)."""
+        fine = self.entry(crop)
+        return fine, self.glass(fine, memory)
+
+
+class Teeth(nn.Module):
+    """See the module. `remember` once a still, `forward` once a tick."""
+
+    def __init__(self, config: TeethConfig = LIVE) -> None:
+        super().__init__()
+        self.config = config
+        w, d = config.width, config.deep
+        self.mouth, self.reference = Branch(5, config, True), Branch(5, config, False)
+        self.patches = conv_patches(2 * w, d)
+        self.position = nn.Parameter(torch.randn(1, d, _DEEP, _DEEP) * 0.1)
+        # one convolution of both branches' features, in two halves: that of the reference is done once a still
+        self.join_mouth, self.join_reference = conv(2 * w, w), conv(2 * w, w, bias=False)
+        self.unknown = nn.Parameter(torch.zeros(1, w, 1, 1))
+        self.refine = _fusions(w, config.blocks)
+        self.out = quiet(conv(w, 3 * _FOLD**2), 0.0)
+
+    def remember(self, reference: Tensor, planes: Tensor) -> Tensor:
+        """A reference mouth (B, 3, 96, 96) in [-1, 1] and its `lip_planes` (B, 2, 96, 96) -> memory (B, n), float32:
+        its half of the decoder's first layer, and keys and values for the lookup.
+        """
+        features = torch.cat(self.reference(torch.cat([reference, planes], 1)), 1)
+        kept = self.join_reference(features)
+        tokens = self._look().remember(self.patches(features) + self.position)
+        return torch.cat([kept.flatten(1), tokens.flatten(1)], 1).float()
+
+    def forward(self, crop: Tensor, planes: Tensor, memory: Tensor | None = None) -> Tensor:
+        """The drawn mouth (B, 3, 96, 96) in [-1, 1] and its planes -> the change to be added, (B, 3, 96, 96), float32.
+
+        memory: of `remember`, one for each crop or one for all; None where no still shows a mouth.
+        """
+        w, d = self.config.width, self.config.deep
+        kept, tokens = self.unknown, None
+        if memory is not None:
+            split = w * _HALF * _HALF
+            kept = memory[:, :split].reshape(-1, w, _HALF, _HALF)
+            tokens = memory[:, split:].reshape(-1, _DEEP * _DEEP, 2 * d)
+            if tokens.shape[0] != crop.shape[0]:
+                tokens = tokens.expand(crop.shape[0], -1, -1)
+        x = self.join_mouth(torch.cat(self.mouth(torch.cat([crop, planes], 1), tokens), 1))
+        x = self.refine(x + kept.to(x.dtype))
+        return F.pixel_shuffle(self.out(F.silu(x)), _FOLD).float()
+
+    def _look(self) -> CrossAttention:
+        return cast(CrossAttention, self.mouth.glass.look)
+
+
+def conv_patches(inputs: int, outputs: int) -> nn.Conv2d:
+    """A token of each 4x4 features: 48x48 -> 12x12."""
+    side = _HALF // _DEEP
+    return nn.Conv2d(inputs, outputs, side, side)
+
+
+def load_teeth(path: Path = DEFAULT_WEIGHTS, config: TeethConfig = LIVE) -> Teeth:
+    """The network with weights from a safetensors file of exactly its parameters, ready to run. Raises UserError."""
+    return channels_last(filled(Teeth(config), path))
