@@ -1,0 +1,76 @@
+"""Whether motion is even, or beats with the rhythm of frames that come five times a second.
+
+From a sequence of frames at 25 fps, motion a tick is d(t), the mean absolute difference of two consecutive frames, in
+levels of 0 to 255. Frames that are held for five ticks, or that jump a little whenever a received one corrects what was
+guessed, put power into d at 5 Hz and its harmonic 10 Hz. The power spectrum of d is Welch's: Hann windows of 2 s that
+overlap by half, each less its own mean, their power averaged; a shorter sequence is one window of whole fifths of a
+second. `beat_5hz` is the mean power at 5 and 10 Hz over the mean power of all other frequencies but the bins beside
+these two, into which the Hann window leaks, in dB: about 0 for motion without a rhythm, and what is true of a call's
+pictures is told by the same figure of the true ones beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec_models.bitstream.timing import TICKS_PER_SECOND
+
+BEATS_HZ = (5, 10)
+DEFINITION = (
+    "power of the frame differences (mean absolute, 25 Hz) at 5 and 10 Hz over the mean of the other frequencies, dB; "
+    "Welch, Hann windows of 2 s, half overlapping, less their mean"
+)
+MIN_FRAMES = 16
+"""Three fifths of a second: with less, nothing but 5 and 10 Hz and their neighbours would be in the spectrum."""
+_WINDOW = 2 * TICKS_PER_SECOND
+_PERIOD = 5
+_NOISE = 0.01
+"""Standard deviation, in levels, of the white noise that is added to both powers: far below what eight bits round
+away, it makes steady motion (no power at all) 0 dB and keeps the figure finite."""
+
+Frames = NDArray[Any]
+
+
+def differences(frames: Frames) -> NDArray[np.float64]:
+    """(N, h, w, 3) frames, integer or float, 0 to 255 -> (N - 1,) mean absolute difference of consecutive ones."""
+    return np.array(
+        [np.abs(b.astype(np.float32) - a).mean() for a, b in zip(frames[:-1], frames[1:], strict=True)], np.float64
+    )
+
+
+def spectrum(signal: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Welch's power spectrum of a signal (n,) at 25 Hz -> frequencies in Hz, power in units^2 a bin, without 0 Hz.
+
+    White noise of variance v has the power v in every bin. Raises ValueError where there are too few values.
+    """
+    if len(signal) < MIN_FRAMES - 1:
+        raise ValueError(f"{len(signal)} frame differences: at least {MIN_FRAMES - 1} for a spectrum")
+    # 5 and 10 Hz are the centres of bins where a window is a whole number of fifths of a second
+    size = min(_WINDOW, len(signal) - len(signal) % _PERIOD)
+    window = np.hanning(size + 1)[:-1]
+    starts = range(0, len(signal) - size + 1, max(size // 2, 1))
+    parts = np.stack([signal[k : k + size] for k in starts])
+    parts = (parts - parts @ window[:, None] / window.sum()) * window
+    power = (np.abs(np.fft.rfft(parts, axis=1)) ** 2).mean(0) / (window**2).sum()
+    return np.fft.rfftfreq(size, 1 / TICKS_PER_SECOND)[1:], power[1:]
+
+
+def beat_of(motion: NDArray[np.float64]) -> float:
+    """`beat_5hz` of frame differences (n,), in dB. Raises ValueError where there are too few."""
+    frequencies, power = spectrum(motion)
+    width = frequencies[0]
+    apart = np.min([np.abs(frequencies - beat) for beat in BEATS_HZ], axis=0)
+    beats, rest = apart < width / 2, apart > 1.5 * width
+    floor = _NOISE**2
+    return 10 * math.log10((power[beats].mean() + floor) / (power[rest].mean() + floor))
+
+
+def beat_5hz(frames: Frames) -> float:
+    """`beat_5hz` of frames (N, h, w, 3), integer or float, 0 to 255, at 25 fps, in dB. Raises ValueError below
+    `MIN_FRAMES`.
+    """
+    return beat_of(differences(frames))

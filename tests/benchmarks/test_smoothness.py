@@ -1,0 +1,70 @@
+"""The 5 Hz beat of frame differences, on signals whose spectrum is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from benchmarks.smoothness import MIN_FRAMES, beat_5hz, beat_of, differences, spectrum
+
+pytestmark = pytest.mark.unit
+
+
+def ramp(count: int, hold: int = 1) -> NDArray[np.float32]:
+    """(count, 8, 8, 3): all pixels grow by a level a tick; held for `hold` ticks."""
+    level = np.arange(count) // hold * hold
+    return np.broadcast_to(level[:, None, None, None], (count, 8, 8, 3)).astype(np.float32)
+
+
+def test_differences_are_mean_and_absolute_and_bytes_do_not_wrap() -> None:
+    frames = np.zeros((3, 2, 2, 3), np.uint8)
+    frames[1, 0] = 200
+    assert differences(frames).tolist() == [100.0, 100.0]
+    assert differences(ramp(6, hold=5)).tolist() == [0, 0, 0, 0, 5]
+
+
+def test_still_and_steady_pictures_do_not_beat() -> None:
+    assert beat_5hz(ramp(120)) == pytest.approx(0, abs=0.01)
+    assert beat_5hz(np.full((120, 8, 8, 3), 90, np.uint8)) == pytest.approx(0, abs=0.01)
+
+
+def test_held_pictures_beat_and_others_rhythms_do_not() -> None:
+    assert beat_5hz(ramp(120, hold=5)) > 40
+    # every third picture new: 8.3 Hz
+    assert beat_5hz(ramp(120, hold=3)) < -10
+
+
+def test_uneven_motion_beats_only_where_it_is_held() -> None:
+    rng = np.random.default_rng(3)
+    path = np.cumsum(np.abs(np.convolve(rng.normal(size=1000), np.ones(8) / 8, "same")))
+    frames = np.broadcast_to(path[:, None, None, None], (1000, 8, 8, 3))
+    free = beat_5hz(frames)
+    held = beat_5hz(frames[np.arange(1000) // 5 * 5])
+    line = np.interp(np.arange(996), np.arange(0, 1000, 5), path[::5])
+    linear = beat_5hz(np.broadcast_to(line[:, None, None, None], (996, 8, 8, 3)))
+    assert free < 0 and held > free + 15 and linear < held - 15
+
+
+def test_a_wave_of_known_amplitude_has_its_known_power() -> None:
+    n, noise, amplitude = 20_000, 0.5, 0.2
+    t = np.arange(n) / 25
+    white = np.random.default_rng(1).normal(3, noise, n)
+    frequencies, power = spectrum(white)
+    assert power.mean() == pytest.approx(noise**2, rel=0.05)
+    assert beat_of(white) == pytest.approx(0, abs=0.6)
+    # A sine puts a^2 / 4 times (sum of the window)^2 / (sum of its square) = 50 / 1.5 into its bin; half of the figure
+    # is the bin at 10 Hz, which has the noise alone.
+    _, power = spectrum(white + amplitude * np.sin(2 * np.pi * 5 * t))
+    at = int(np.argmin(np.abs(frequencies - 5)))
+    assert power[at] == pytest.approx(noise**2 + amplitude**2 / 4 * 50 / 1.5, rel=0.1)
+    wanted = 10 * np.log10(1 + amplitude**2 / 8 * 50 / 1.5 / noise**2)
+    assert beat_of(white + amplitude * np.sin(2 * np.pi * 5 * t)) == pytest.approx(wanted, abs=0.6)
+    assert beat_of(white + amplitude * np.sin(2 * np.pi * 7 * t)) < 0.2
+
+
+def test_short_sequences_are_one_window_and_too_short_ones_are_refused() -> None:
+    assert beat_5hz(ramp(MIN_FRAMES, hold=5)) > 20
+    assert len(spectrum(np.arange(19.0))[0]) == 7  # 15 values
+    with pytest.raises(ValueError, match="at least 15"):
+        beat_5hz(ramp(MIN_FRAMES - 1))
