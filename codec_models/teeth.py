@@ -5,8 +5,9 @@ decoder. One definition, two sizes: `LIVE` for a CPU core, `PAPER` of the paper'
 
 Where it departs from the paper: the whole crop comes in beside its mask, not the masked crop; all runs on 2x2 pixels
 folded into channels, half the side and a quarter of the work; pooling halves the side (the published code's does not);
-blocks add to what they are given; a place of the mouth also looks up its like in the reference, which is seldom as far
-open (cross-attention); the reference comes with mask and contour too; and what comes out is a change of the crop, zero where training has not begun.
+blocks add to what they are given; the reference comes with its mask and contour too, and a place of the mouth looks up
+its like in it (cross-attention), as it is seldom equally far open; and what comes out is a change of the crop, zero
+where training has not begun.
 """
 
 from __future__ import annotations
@@ -140,7 +141,8 @@ class Teeth(nn.Module):
         memory: of `remember`, one for each crop or one for all; None where no still shows a mouth.
         """
         w, d = self.config.width, self.config.deep
-        kept, tokens = self.unknown, None
+        kept: Tensor = self.unknown
+        tokens = None
         if memory is not None:
             split = w * _HALF * _HALF
             kept = memory[:, :split].reshape(-1, w, _HALF, _HALF)
