@@ -12,6 +12,7 @@ pictures is told by the same figure of the true ones beside it.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,7 @@ Frames = NDArray[Any]
 
 def differences(frames: Frames) -> NDArray[np.float64]:
     """(N, h, w, 3) frames, integer or float, 0 to 255 -> (N - 1,) mean absolute difference of consecutive ones."""
-    return np.array(
-        [np.abs(b.astype(np.float32) - a).mean() for a, b in zip(frames[:-1], frames[1:], strict=True)], np.float64
-    )
+    return np.array([np.abs(b.astype(np.float32) - a).mean() for a, b in pairwise(frames)], np.float64)
 
 
 def spectrum(signal: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -56,7 +55,7 @@ def spectrum(signal: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
     parts = np.stack([signal[k : k + size] for k in starts])
     parts = (parts - parts @ window[:, None] / window.sum()) * window
     power = (np.abs(np.fft.rfft(parts, axis=1)) ** 2).mean(0) / (window**2).sum()
-    return np.fft.rfftfreq(size, 1 / TICKS_PER_SECOND)[1:], power[1:]
+    return np.asarray(np.fft.rfftfreq(size, 1 / TICKS_PER_SECOND)[1:], np.float64), power[1:]
 
 
 def beat_of(motion: NDArray[np.float64]) -> float:
