@@ -2,7 +2,7 @@
 
 face-prior: the integer prior of the 8x8 coder. hint-tables: only its tables of the hint layer.
 landmarks, upsampler: 8x8, voice and stills to video, first where the face is, then how it looks.
-sync-expert: tells whether lips and voice belong together.
+interpolation: 8x8 frames at 5 fps to 25 fps. sync-expert: tells whether lips and voice belong together.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ def main() -> int:
     landmarks.add_argument("--learning-rate", type=_positive)
     landmarks.add_argument("--rough", action="store_true", help="harder windows, and the mouth without hints above all")
     _add_common(landmarks.add_argument)
+    between = commands.add_parser("interpolation", help="8x8 frames at 5 fps to 25 fps")
+    between.add_argument("--init", type=Path, help="start from weights (safetensors)")
+    between.add_argument("--learning-rate", type=_positive)
+    _add_common(between.add_argument)
     _add_common(commands.add_parser("sync-expert", help="tells whether lips and voice belong together").add_argument)
     options = parser.parse_args()
     if options.command == "hint-tables":  # needs no torch

@@ -11,11 +11,15 @@ from pathlib import Path
 import torch
 
 from ..errors import UserError
+from ..interpolation import Interpolation
 from ..upsampler import LIVE, PAPER, Upsampler
 from .checkpoint import CHECKPOINT, claim_folder, load_weights
 from .corpus import Corpus, most_varied, read_manifest
 from .data import WindowConfig, WindowSampler
 from .evaluation import Evaluation
+from .interpolation import WEIGHTS as INTERPOLATION_WEIGHTS
+from .interpolation import InterpolationRecipe, train_interpolation
+from .keyframes import StretchSampler
 from .labels import Labels
 from .landmarks import LandmarkRecipe, train_landmarks
 from .progress import Progress
@@ -150,8 +154,36 @@ def run_sync_expert(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_interpolation(options: argparse.Namespace) -> int:
+    """See `__main__`."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    world = join_world(options.device)
+    claim_folder(options.out, [INTERPOLATION_WEIGHTS], False)
+    torch.manual_seed(options.seed)
+    network = Interpolation().to(world.device)
+    if options.init:
+        load_weights(options.init, network)
+    labels = Labels(options.labels, options.cache)
+    sampler = StretchSampler(
+        load(options.clips, labels, world, options.max_clips, 0, pictures=False), None, options.seed
+    )
+    dev = None
+    if options.dev is not None:
+        dev = StretchSampler(load(options.dev, labels, world, options.dev_clips, 0, pictures=False))
+    recipe = InterpolationRecipe(minutes=options.minutes)
+    recipe = dataclasses.replace(
+        recipe,
+        batch=options.batch or recipe.batch,
+        learning_rate=options.learning_rate or recipe.learning_rate,
+    )
+    train_interpolation(network, sampler, dev, recipe, options.out)
+    return 0
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "upsampler": run_upsampler,
     "landmarks": run_landmarks,
+    "interpolation": run_interpolation,
     "sync-expert": run_sync_expert,
 }

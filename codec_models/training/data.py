@@ -264,7 +264,7 @@ class WindowSampler:
         return Windows(
             low=low,
             stills=stills,
-            still_low=_whole_levels(area(stills.flatten(0, 1))).view(b, s, 3, 8, 8) / 127.5 - 1,
+            still_low=whole_levels(area(stills.flatten(0, 1))).view(b, s, 3, 8, 8) / 127.5 - 1,
             still_points=marks[:, 1:],
             still_found=(~draw.faceless).to(low.device).float(),
             mel=self._mel(draw, source) * there[:, 1, None, None],
@@ -299,7 +299,7 @@ class WindowSampler:
             colours = draw.colour.to(device).repeat_interleave(CODED, 0)
             flat = recoloured(small.flatten(0, 1), colours)
             small = lit(flat, draw.slope.to(device).repeat_interleave(CODED, 0)).view_as(small)
-        levels = _whole_levels(area(small.flatten(0, 1))).view(b, CODED, 3, 8, 8)
+        levels = whole_levels(area(small.flatten(0, 1))).view(b, CODED, 3, 8, 8)
         decoded = decoded_pictures(levels, draw.quality.to(device), draw.lean.to(device), draw.zone.to(device)).float()
         row = torch.arange(b, device=device)[:, None]
         low = decoded[row, first.to(device)] * (1 - share) + decoded[row, second.to(device)] * share
@@ -334,6 +334,6 @@ def area(pictures: Tensor) -> Tensor:
     return F.avg_pool2d(pictures, pictures.shape[-1] // 8)
 
 
-def _whole_levels(pictures: Tensor) -> Tensor:
+def whole_levels(pictures: Tensor) -> Tensor:
     """[-1, 1] -> 0 to 255, rounded as `area_8x8` does."""
     return ((pictures + 1) * 127.5 + 0.5).floor().clamp(0, 255)
