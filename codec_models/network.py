@@ -1,4 +1,5 @@
-"""The trained upsampler in a call: the still is encoded when it comes, then one picture is drawn a tick (torch engine).
+"""The trained networks in a call: the still is encoded when it comes, then one picture is drawn a tick (torch engine):
+by the upsampler, and its mouth then restored by the teeth stage.
 
 Set OMP_WAIT_POLICY=PASSIVE before this module is imported where other processes share the cores.
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from .audio_encoder import ROWS
 from .bitstream.face import FaceTick, area_8x8
@@ -23,7 +24,9 @@ from .hint_measure import HINTS
 from .layers import channels_last
 from .mel import BANDS, FLOOR, LogMel, normalised
 from .memory import keep_memory
+from .precision import has_bfloat16, precision, round_weights
 from .reconstruction import enlarge
+from .teeth_stage import Reference, TeethStage
 from .upsampler import LIVE, IdentityFeatures, Upsampler, UpsamplerConfig
 from .weight_files import filled
 
@@ -34,7 +37,6 @@ HELD_HINTS = 12
 """Ticks for which hints hold when none come: half a second, then the network does without."""
 _CHANGE = 12
 """Ticks between two choices of stills: a picture that jumps to and fro is worse than one from the second best."""
-_ROUNDED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
 @dataclass(slots=True)
@@ -65,17 +67,43 @@ class StreamState:
             self.hints_age = self.hints_age + 1 if self.hints_age < HELD_HINTS else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Still:
+    """What is kept of a still. low: its 8x8 average (3, 8, 8) in [-1, 1]; reference: of the teeth stage, where there is
+    one and the still has landmarks.
+    """
+
+    identity: IdentityFeatures
+    low: NDArray[np.float32]
+    reference: Reference | None
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A tick on the device. upsampled, picture: before and after the teeth stage, (1, 3, 256, 256) in about [-1, 1],
+    the same one without the stage; points: predicted landmarks (1, 110, 2) in [-1, 1].
+    """
+
+    upsampled: Tensor
+    picture: Tensor
+    points: Tensor
+
+
 class NetworkReconstructor:
-    """Reconstructor (see `codec_models.reconstruction`) with the upsampler.
+    """Reconstructor (see `codec_models.reconstruction`) with the upsampler and the teeth stage.
 
     weights: safetensors of exactly the parameters of `config`; None for those that come with the program. stills: how
     many of the received stills are used at once, those whose 8x8 frames are nearest to the current one, 1 to 3.
-    bfloat16: reduced precision for the convolutions; None: where the hardware computes in it. Raises UserError where
-    the weights cannot be used.
+    bfloat16: reduced precision for the convolutions; None: where the hardware computes in it. teeth: whether the mouth
+    is restored, or weights of the teeth network other than those that come with the program. Raises UserError where
+    weights cannot be used.
 
     Before the first still, the enlarged 8x8 frame is shown; before the first frame, the still itself. A still without
     landmarks works, with rough motion.
     """
+
+    delay = 0
+    fps: int | None = None
 
     def __init__(
         self,
@@ -84,6 +112,7 @@ class NetworkReconstructor:
         device: str = "cpu",
         stills: int = 1,
         bfloat16: bool | None = None,
+        teeth: bool | Path = False,
     ) -> None:
         if not 1 <= stills <= 3:
             raise ValueError(f"{stills} stills at once: 1 to 3")
@@ -92,17 +121,18 @@ class NetworkReconstructor:
             # the rest of the call needs the other half of the cores
             torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) // 2)))
         if bfloat16 is None:
-            bfloat16 = _has_bfloat16(device)
+            bfloat16 = has_bfloat16(device)
         self.device = device
         self.backend = f"torch {'bf16' if bfloat16 else 'fp32'}, width {config.width}"
         self._device, self._stills, self._bfloat16 = torch.device(device), stills, bfloat16
         self._model = load_upsampler(weights or DEFAULT_WEIGHTS, config).to(self._device)
         if bfloat16:
-            # otherwise they would be rounded anew in every tick
-            for module in self._model.modules():
-                if isinstance(module, _ROUNDED):
-                    module.to(torch.bfloat16)
-        self._identities: deque[tuple[IdentityFeatures, NDArray[np.float32]]] = deque(maxlen=MAX_STILLS)
+            round_weights(self._model)
+        self.teeth: TeethStage | None = None
+        if teeth is not False:
+            self.teeth = TeethStage(None if teeth is True else teeth, device=device, bfloat16=bfloat16)
+            self.backend += " + teeth"
+        self._identities: deque[_Still] = deque(maxlen=MAX_STILLS)
         self._newest: NDArray[np.uint8] | None = None
         self._chosen: IdentityFeatures | None = None
         self._choice: list[int] = []
@@ -112,15 +142,21 @@ class NetworkReconstructor:
     def reset(self) -> None:
         self._state = StreamState(deque(maxlen=self._model.config.window))
         self._until_choice = 0
+        if self.teeth is not None:
+            self.teeth.reset()
 
     def _warm_up(self) -> None:
         """The first still and tick choose kernels and fetch memory, which a call should not wait for."""
         grey = np.full((256, 256, 3), 128, np.uint8)
-        self.set_identity(IdentityStill(grey, None))
+        face = np.asarray((self._model.still_landmarks.mean.detach().cpu().numpy() + 1) / 2, np.float32)
+        for points in (None, face):
+            self.set_identity(IdentityStill(grey, points))
         for _ in range(2):
             self.tick(FaceTick(grey[:8, :8], None), np.zeros(SAMPLES_PER_TICK, np.int16))
         self._identities.clear()
         self._newest = self._chosen = None
+        if self.teeth is not None:
+            self.teeth.use(())
         self.reset()
 
     @torch.inference_mode()
@@ -129,49 +165,65 @@ class NetworkReconstructor:
         low = _unit(area_8x8(still.picture))
         picture = self._tensor(_unit(still.picture)).contiguous(memory_format=torch.channels_last)
         points = None if still.points is None else self._tensor(still.points * 2 - 1)[:, None]
-        with self._precision():
+        with precision(self._device, self._bfloat16):
             identity = self._model.encode_stills(picture[:, None], self._tensor(low)[:, None], points).kept()
+        reference = None
+        if self.teeth is not None and points is not None:
+            # guessed landmarks are too rough to say where the mouth is
+            reference = self.teeth.remember(picture, points[:, 0])
         # a still that comes again, after a reconnect, takes its own place
-        others = [(i, own) for i, own in self._identities if not np.array_equal(own, low)]
-        self._identities = deque([*others, (identity, low)], MAX_STILLS)
+        others = [known for known in self._identities if not np.array_equal(known.low, low)]
+        self._identities = deque([*others, _Still(identity, low, reference)], MAX_STILLS)
+        if self.teeth is not None:
+            self.teeth.use([known.reference for known in self._identities if known.reference is not None])
         self._newest = still.picture
         self._chosen, self._until_choice = None, 0
 
     def take(self, face: FaceTick, voice: NDArray[np.int16] | None) -> None:
         self._state.push(face, voice)
 
-    @torch.inference_mode()
     def tick(self, face: FaceTick, voice: NDArray[np.int16] | None) -> NDArray[np.uint8]:
+        drawn = self.draw(face, voice)
+        if drawn is not None:
+            return picture_bytes(drawn.picture)
+        window = self._state.window
+        if window:
+            return _bytes(enlarge(np.ascontiguousarray(window[-1].transpose(1, 2, 0))))
+        return np.full((256, 256, 3), 128, np.uint8) if self._newest is None else self._newest.copy()
+
+    @torch.inference_mode()
+    def draw(self, face: FaceTick, voice: NDArray[np.int16] | None) -> Drawn | None:
+        """`tick` with what its picture is made of; None where a still or a first frame is missing."""
         state = self._state
         state.push(face, voice)
-        if not state.window:
-            return np.full((256, 256, 3), 128, np.uint8) if self._newest is None else self._newest.copy()
-        identity = self._choose(state.window[-1])
+        identity = self._choose(state.window[-1]) if state.window else None
         if identity is None:
-            return _bytes(enlarge(np.ascontiguousarray(state.window[-1].transpose(1, 2, 0))))
+            return None
         has = np.array([state.hints_age is not None, voice is not None], np.float32)
-        with self._precision():
-            picture = self._model(
+        with precision(self._device, self._bfloat16):
+            output = self._model(
                 identity,
                 self._tensor(np.stack(state.window)),
                 self._tensor(normalised(state.rows).T),
                 self._tensor(state.hints),
                 self._tensor(has),
                 coarse=False,
-            ).picture
-        scaled = picture[0].mul(127.5).add_(128.0).clamp_(0, 255).to(torch.uint8)
-        return np.ascontiguousarray(scaled.cpu().numpy().transpose(1, 2, 0))
+            )
+        picture = output.picture
+        if self.teeth is not None:
+            picture = self.teeth.restore(picture, output.points)
+        return Drawn(output.picture, picture, output.points)
 
     def _choose(self, low: NDArray[np.float32]) -> IdentityFeatures | None:
         if not self._identities:
             return None
         self._until_choice -= 1
         if self._chosen is None or (self._until_choice < 0 and len(self._identities) > self._stills):
-            apart = [float(np.square(low - own).mean()) for _, own in self._identities]
+            apart = [float(np.square(low - known.low).mean()) for known in self._identities]
             choice = sorted(np.argsort(apart, kind="stable")[: self._stills].tolist())
             if self._chosen is None or choice != self._choice:
                 self._choice = choice
-                parts = [self._identities[k][0] for k in choice]
+                parts = [self._identities[k].identity for k in choice]
                 self._chosen = parts[0] if len(parts) == 1 else IdentityFeatures.together(parts)
             self._until_choice = _CHANGE
         return self._chosen
@@ -180,22 +232,16 @@ class NetworkReconstructor:
         """With a batch axis, on the device."""
         return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(self._device)[None]
 
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16)
-
-
-def _has_bfloat16(device: str) -> bool:
-    """Whether the hardware multiplies in bfloat16; elsewhere it is emulated and slower than float32."""
-    if torch.device(device).type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if torch.device(device).type != "cpu":
-        return False
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
 
 def load_upsampler(path: Path, config: UpsamplerConfig = LIVE) -> Upsampler:
     """The network with weights from a safetensors file of exactly its parameters, ready to run. Raises UserError."""
     return channels_last(filled(Upsampler(config), path))
+
+
+def picture_bytes(picture: Tensor) -> NDArray[np.uint8]:
+    """(1, 3, n, n) in [-1, 1] on any device -> (n, n, 3) uint8, rounded and clipped."""
+    scaled = picture[0].mul(127.5).add_(128.0).clamp_(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(scaled.cpu().numpy().transpose(1, 2, 0))
 
 
 def _unit(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
