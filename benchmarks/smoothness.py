@@ -2,11 +2,13 @@
 
 From a sequence of frames at 25 fps, motion a tick is d(t), the mean absolute difference of two consecutive frames, in
 levels of 0 to 255. Frames that are held for five ticks, or that jump a little whenever a received one corrects what was
-guessed, put power into d at 5 Hz and its harmonic 10 Hz. The power spectrum of d is Welch's: Hann windows of 2 s that
+guessed, put power into d at 5 Hz and its harmonic 10 Hz. People move by fits and starts, which is far more power at low
+frequencies and carries the beat's own power away into side bands; so d is first divided by its mean over the five ticks
+around, which knows nothing of a rhythm of five ticks. The power spectrum of that is Welch's: Hann windows of 2 s that
 overlap by half, each less its own mean, their power averaged; a shorter sequence is one window of whole fifths of a
 second. `beat_5hz` is the mean power at 5 and 10 Hz over the mean power of all other frequencies but the bins beside
-these two, into which the Hann window leaks, in dB: about 0 for motion without a rhythm, and what is true of a call's
-pictures is told by the same figure of the true ones beside it.
+these two, into which the Hann window leaks, in dB: about 0 for motion without a rhythm, 30 to 55 for held ones.
+Recordings may beat by themselves (their own coding has a rhythm), so the figure of the true frames belongs beside it.
 """
 
 from __future__ import annotations
@@ -22,16 +24,18 @@ from codec_models.bitstream.timing import TICKS_PER_SECOND
 
 BEATS_HZ = (5, 10)
 DEFINITION = (
-    "power of the frame differences (mean absolute, 25 Hz) at 5 and 10 Hz over the mean of the other frequencies, dB; "
-    "Welch, Hann windows of 2 s, half overlapping, less their mean"
+    "power at 5 and 10 Hz over the mean of the other frequencies, dB, of the frame differences (mean absolute, 25 Hz), "
+    "each over the mean of the five around it; Welch, Hann windows of 2 s, half overlapping, less their mean"
 )
-MIN_FRAMES = 16
-"""Three fifths of a second: with less, nothing but 5 and 10 Hz and their neighbours would be in the spectrum."""
+MIN_FRAMES = 20
+"""With less, nothing but 5 and 10 Hz and their neighbours would be in the spectrum."""
 _WINDOW = 2 * TICKS_PER_SECOND
 _PERIOD = 5
+_STILL = 0.01
+"""Levels: less motion than this, far below what eight bits round away, counts as none."""
 _NOISE = 0.01
-"""Standard deviation, in levels, of the white noise that is added to both powers: far below what eight bits round
-away, it makes steady motion (no power at all) 0 dB and keeps the figure finite."""
+"""Standard deviation of the white noise that is added to both powers, as a share of the motion: it makes steady motion
+(no power at all) 0 dB and keeps the figure finite."""
 
 Frames = NDArray[Any]
 
@@ -41,13 +45,18 @@ def differences(frames: Frames) -> NDArray[np.float64]:
     return np.array([np.abs(b.astype(np.float32) - a).mean() for a, b in pairwise(frames)], np.float64)
 
 
+def evened(motion: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Frame differences (n,) -> (n - 4,): each over the mean of the five around it, about 1; 0 where nothing moves."""
+    around = np.convolve(motion, np.ones(_PERIOD) / _PERIOD, "valid")
+    margin = _PERIOD // 2
+    return np.asarray(motion[margin:-margin] / (around + _STILL), np.float64)
+
+
 def spectrum(signal: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Welch's power spectrum of a signal (n,) at 25 Hz -> frequencies in Hz, power in units^2 a bin, without 0 Hz.
 
-    White noise of variance v has the power v in every bin. Raises ValueError where there are too few values.
+    White noise of variance v has the power v in every bin. n: at least 15.
     """
-    if len(signal) < MIN_FRAMES - 1:
-        raise ValueError(f"{len(signal)} frame differences: at least {MIN_FRAMES - 1} for a spectrum")
     # 5 and 10 Hz are the centres of bins where a window is a whole number of fifths of a second
     size = min(_WINDOW, len(signal) - len(signal) % _PERIOD)
     window = np.hanning(size + 1)[:-1]
@@ -60,7 +69,9 @@ def spectrum(signal: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
 
 def beat_of(motion: NDArray[np.float64]) -> float:
     """`beat_5hz` of frame differences (n,), in dB. Raises ValueError where there are too few."""
-    frequencies, power = spectrum(motion)
+    if len(motion) < MIN_FRAMES - 1:
+        raise ValueError(f"{len(motion) + 1} frames tell nothing of a rhythm: at least {MIN_FRAMES}")
+    frequencies, power = spectrum(evened(motion))
     width = frequencies[0]
     apart = np.min([np.abs(frequencies - beat) for beat in BEATS_HZ], axis=0)
     beats, rest = apart < width / 2, apart > 1.5 * width
