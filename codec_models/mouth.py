@@ -20,7 +20,7 @@ _STEP = 3
 """Distances are computed on every third pixel, and between them interpolated: a signed distance is nearly linear."""
 _SOFT = 1.0
 _LINE = 1.5
-_MARGIN, _FALL = 5.0, 13.0
+_MARGIN, _FALL = 10.0, 16.0
 """Pixels around the outer lips that are restored in full, and over which that ends."""
 _RIM, _RIM_FALL = 2.0, 10.0
 """Pixels at the crop's edge that are left alone, and over which that ends."""
