@@ -42,9 +42,10 @@ _LEAST_RATE = 0.02
 class TeethWeights:
     """Of the terms of the loss, each a mean within the feather (hdtr-net section 3.3, eq. 6 to 8).
 
-    gradient: L1 of neighbouring differences; energy: of their root mean squares over 8x8 pixels, which asks for as much
-    detail as there is in truth but not where exactly, and so gains sharpness without a critic. perceptual: of features of the upsampler's still encoder, as no pretrained
-    VGG is to be had; features: of the critic's. adversarial: least squares.
+    gradient: L1 of neighbouring differences. energy: of their root mean squares over 8x8 pixels, which asks for as much
+    detail as there is in truth but not where exactly, and so gains sharpness without a critic. perceptual: of features
+    of the upsampler's still encoder, as no pretrained VGG is to be had. features: of the critic's. adversarial: least
+    squares.
     """
 
     l1: float = 1.0
