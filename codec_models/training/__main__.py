@@ -3,6 +3,7 @@
 face-prior: the integer prior of the 8x8 coder. hint-tables: only its tables of the hint layer.
 landmarks, upsampler: 8x8, voice and stills to video, first where the face is, then how it looks.
 interpolation: 8x8 frames at 5 fps to 25 fps. sync-expert: tells whether lips and voice belong together.
+teeth: sharpens the mouths that the trained upsampler draws.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ def main() -> int:
     between.add_argument("--learning-rate", type=_positive)
     _add_common(between.add_argument)
     _add_common(commands.add_parser("sync-expert", help="tells whether lips and voice belong together").add_argument)
+    _add_teeth(commands)
     options = parser.parse_args()
     if options.command == "hint-tables":  # needs no torch
         clips, ticks = rewrite(options.clips, options.labels, options.weights)
@@ -86,6 +88,21 @@ def _add_upsampler(commands: argparse._SubParsersAction[CommandParser]) -> None:
     add("--compile", action="store_true", help="torch.compile, worth it on a GPU")
 
 
+def _add_teeth(commands: argparse._SubParsersAction[CommandParser]) -> None:
+    add = commands.add_parser("teeth", help="sharpens the mouths that the upsampler draws").add_argument
+    add("--config", choices=("live", "paper"), default="live")
+    _add_common(add)
+    add("--upsampler", type=Path, help="trained weights of the live upsampler (default: the shipped ones)")
+    add("--samples", type=_whole, help="mouths to draw and learn from, 85 kB of memory each (default: 16000)")
+    add("--pool", type=Path, help="keep the drawn mouths in this file, or take them from it (default: OUT/mouths.npz)")
+    add("--resume", type=Path, help="go on from a checkpoint (OUT/last.pt) for --minutes more")
+    add("--init", type=Path, help="start from weights (safetensors)")
+    add("--learning-rate", type=_positive)
+    add("--energy", type=_share, help="weight of the loss that asks for detail; more is sharper, at a loss of PSNR")
+    add("--adversarial", type=_share, help="weight of the critic's loss; more is sharper, at a loss of PSNR")
+    add("--evaluate-minutes", type=_positive, default=8.0, help="time between two measurements on dev")
+
+
 def _add_common(add: Callable[..., argparse.Action]) -> None:
     add("--clips", type=Path, required=True, help="folder of 256x256 face clips at 25 fps with a manifest.json")
     add("--dev", type=Path, help="folder of clips to measure on, of other people")
@@ -105,6 +122,13 @@ def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
     return value
 
 

@@ -12,8 +12,13 @@ import torch
 
 from ..errors import UserError
 from ..interpolation import Interpolation
+from ..network import DEFAULT_WEIGHTS as UPSAMPLER_WEIGHTS
+from ..network import load_upsampler
+from ..teeth import LIVE as LIVE_TEETH
+from ..teeth import PAPER as PAPER_TEETH
+from ..teeth import Teeth
 from ..upsampler import LIVE, PAPER, Upsampler
-from .checkpoint import CHECKPOINT, claim_folder, load_weights
+from .checkpoint import CHECKPOINT, claim_folder, load_checkpoint, load_weights
 from .corpus import Corpus, most_varied, read_manifest
 from .data import WindowConfig, WindowSampler
 from .evaluation import Evaluation
@@ -22,9 +27,11 @@ from .interpolation import InterpolationRecipe, train_interpolation
 from .keyframes import StretchSampler
 from .labels import Labels
 from .landmarks import LandmarkRecipe, train_landmarks
+from .mouths import MouthConfig, Mouths, harvest, harvest_pairs
 from .progress import Progress
 from .sync_expert import SyncExpert, SyncRecipe, SyncSampler, train_sync
 from .sync_loss import SyncLoss
+from .teeth import TeethRecipe, TeethTraining, TeethWeights, train_teeth
 from .upsampler import Run, UpsamplerRecipe, train
 from .world import World, join_world
 
@@ -181,9 +188,69 @@ def run_interpolation(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_teeth(options: argparse.Namespace) -> int:
+    """See `__main__`."""
+    start = time.monotonic()
+    if options.resume and options.init:
+        raise UserError("--resume goes on from a checkpoint, --init starts from weights: give one of them")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    world = join_world(options.device)
+    state = load_checkpoint(options.resume, world.device) if options.resume else None
+    claim_folder(options.out, [CHECKPOINT, f"teeth_{options.config}.safetensors"], state is not None)
+    torch.manual_seed(options.seed)
+    network = Teeth(LIVE_TEETH if options.config == "live" else PAPER_TEETH).to(world.device)
+    if options.init:
+        load_weights(options.init, network)
+    upsampler = load_upsampler(options.upsampler or UPSAMPLER_WEIGHTS).to(world.device)
+    pool, dev = _mouths(options, upsampler, world)
+    weights = {k: v for k in ("energy", "adversarial") if (v := getattr(options, k)) is not None}
+    given = {k: v for k in ("batch", "learning_rate") if (v := getattr(options, k)) is not None}
+    left = max(0.01, options.minutes - (time.monotonic() - start) / 60)
+    recipe = TeethRecipe(
+        minutes=left + (0.0 if state is None else float(state.get("seconds", 0.0)) / 60),
+        evaluate_minutes=options.evaluate_minutes,
+        seed=options.seed,
+        weights=TeethWeights(**weights),
+        **given,
+    )
+    training = TeethTraining(network, pool, upsampler.still, recipe, world.device)
+    if state is not None:
+        training.load_state(state)
+    train_teeth(training, dev, options.out, options.config)
+    return 0
+
+
+def _mouths(options: argparse.Namespace, upsampler: Upsampler, world: World) -> tuple[Mouths, Mouths | None]:
+    """Pools to learn from and to measure on, from their files or drawn now and kept."""
+    path = options.pool or options.out / "mouths.npz"
+    progress, labels = Progress(world.first), Labels(options.labels, options.cache)
+    if path.is_file():
+        pool = Mouths.load(path)
+    else:
+        config = MouthConfig() if options.samples is None else MouthConfig(samples=options.samples)
+        rows = most_varied(read_manifest(options.clips), options.max_clips)
+
+        def show(done: int, of: int) -> None:
+            progress.show(f"drawing mouths: {done}/{of}")
+
+        pool = harvest(upsampler, rows, labels, config, options.seed, progress=show)
+        pool.save(path)
+    progress.say(f"{path}: {len(pool)} mouths")
+    if options.dev is None:
+        return pool, None
+    dev_path = path.with_stem(path.stem + "_dev")
+    if dev_path.is_file():
+        return pool, Mouths.load(dev_path)
+    dev = harvest_pairs(upsampler, load(options.dev, labels, world, options.dev_clips, 0))
+    dev.save(dev_path)
+    return pool, dev
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "upsampler": run_upsampler,
     "landmarks": run_landmarks,
     "interpolation": run_interpolation,
     "sync-expert": run_sync_expert,
+    "teeth": run_teeth,
 }
