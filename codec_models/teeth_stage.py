@@ -15,15 +15,14 @@ import torch
 from torch import Tensor
 
 from .bitstream.timing import PICTURE
-from .hint_measure import measured
+from .hint_measure import head_of, in_head
 from .landmarks import LIPS, POINTS
 from .mouth import cut, feather, lip_distance, lip_planes, mouth_corner, put, teeth_shown
 from .precision import precision, round_weights
 from .teeth import DEFAULT_WEIGHTS, LIVE, TeethConfig, load_teeth
 
 _OUTER = [POINTS.index(m) for m in LIPS[:20]]
-_YAW = 10
-"""Place of the head's yaw among the hints."""
+_NOSE = POINTS.index(1)
 _BETTER = 1.25
 """A reference is exchanged for one that shows teeth so much better: the mouth looks a little different after it."""
 _FAR = 2.0
@@ -52,7 +51,7 @@ class GateConfig:
         low, high = lips.amin(1), lips.amax(1)
         width = (high - low)[:, 0]
         edge = torch.minimum(low.amin(1), PICTURE - high.amax(1))
-        yaw = measured(points)[:, _YAW].abs()
+        yaw = in_head(points[:, [_NOSE]], head_of(points))[:, 0, 0].abs()
         pairs = ((yaw, self.yaw), (width, self.narrow), (width, self.wide), (edge, self.edge))
         ramps = [((value - shut) / (full - shut)).clamp(0, 1) for value, (full, shut) in pairs]
         return torch.stack(ramps).amin(0) * finite

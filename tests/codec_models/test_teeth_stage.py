@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from codec_models.errors import UserError
+from codec_models.hint_measure import measured
 from codec_models.landmark_head import StillLandmarks
 from codec_models.landmarks import LIPS, POINTS
 from codec_models.mouth import MOUTH, feather, mouth_corner
@@ -144,6 +145,9 @@ def test_what_shuts_the_gate() -> None:
         assert gate.target(points).item() == 0, what
     both = gate.target(torch.cat([face(), turned(0.8)]))
     assert both.tolist() == [1, 0]
+    # as far as the hint of a turned head says
+    halfway = next(points for yaw in torch.linspace(0, 1, 200) if 0 < gate.target(points := turned(yaw.item())) <= 0.5)
+    assert measured(halfway)[0, 10].item() == pytest.approx(sum(gate.yaw) / 2, abs=0.01)
     between = [gate.target(turned(yaw)).item() for yaw in torch.linspace(0, 0.8, 60).tolist()]
     assert between == sorted(between, reverse=True) and sum(0 < g < 1 for g in between) > 5
 
