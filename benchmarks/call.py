@@ -1,9 +1,10 @@
 """A call through three processes on loopback, measured.
 
     python benchmarks/call.py CLIP [--seconds N] [--fps 25|5] [--audio-kbps K] [--packet-ms 40|80] [--no-hints]
-        [--loss P] [--profile full|lean] [--output F.mp4] [--json F]
+        [--loss P] [--profile full|lean] [--lookahead 0|1] [--no-teeth] [--output F.mp4] [--json F]
 
-CLIP is a media file, repeated until the time is over, or `demo`.
+CLIP is a media file, repeated until the time is over, or `demo`. At 5 fps, or with --output, the call is recorded and
+`beat_5hz` of the shown pictures is told beside that of the clip itself (`smoothness.py`).
 """
 
 from __future__ import annotations
@@ -13,9 +14,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.clips import DEMO, is_final, load_clip
 from benchmarks.loopback import CallConfig, printed, row_of, run_call
 from benchmarks.processes import prefixed, terminated_like_interrupted
 from benchmarks.report import document, settings, table, write_json
+from benchmarks.smoothness import beat_or_none, differences, recorded_motion
 from codec_models.errors import CommandParser, UserError, run_command
 
 
@@ -29,6 +35,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--no-hints", action="store_true", help="send no hints")
     parser.add_argument("--loss", type=_share, default=0.0, help="share of packets to drop, such as 0.1")
     parser.add_argument("--profile", choices=("full", "lean"), help="of the 8x8 coder (the sender's default)")
+    parser.add_argument("--lookahead", type=int, choices=(0, 1), help="frames at 5 fps (the receiver's default)")
+    parser.add_argument("--no-teeth", action="store_true", help="draw the mouth without restoring its teeth")
     parser.add_argument("--output", type=Path, help="record the call to this mp4")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     return parser.parse_args(arguments)
@@ -49,9 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         loss=options.loss,
         profile=options.profile,
         output=options.output,
+        lookahead=options.lookahead,
+        teeth=not options.no_teeth,
+        beat=options.fps == 5 or options.output is not None,
     )
     with terminated_like_interrupted():
         result = run_call(config, listener=show)
+    if "beat_5hz" in result.report:
+        result.report["beat_5hz"]["clip"] = beat_or_none(own_motion(options.clip))
     print(table(printed(result.report), {"figure": "figure", "value": "value", "meaning": ""}))
     if options.output is not None:
         print(f"recording: {options.output}")
@@ -66,11 +79,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             hints=config.hints,
             loss=config.loss,
             profile=config.profile,
+            lookahead=result.report.get("lookahead"),
+            teeth=config.teeth,
         )
         sides = {"sender": result.sender, "receiver": result.receiver}
         write_json(options.json, document(rows, how, **result.report, sides=sides))
         print(f"figures: {options.json}")
     return 130 if result.interrupted else 0
+
+
+def own_motion(source: str) -> NDArray[np.float64]:
+    """Frame differences of what the sender sees of a clip, once through. Raises UserError."""
+    if source != DEMO and is_final(source):
+        return recorded_motion(Path(source))
+    return differences(load_clip(source).frames)
 
 
 def show(name: str, line: str) -> None:

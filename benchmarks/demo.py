@@ -1,6 +1,7 @@
 """What `make demo` runs: a call through three processes on this machine, on the built-in source.
 
-    python -m benchmarks.demo [--seconds N] [--source demo|FILE|camera] [--show browser|window|none] [--out FOLDER]
+    python -m benchmarks.demo [--seconds N] [--source demo|FILE|camera] [--fps 25|5] [--lookahead 0|1] [--no-teeth]
+        [--show browser|window|none] [--out FOLDER]
 
 The receiver's live line goes to the terminal; the recorded call and its figures are left in the folder ./out.
 """
@@ -69,6 +70,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="end after so long (default: until Ctrl-C)")
     parser.add_argument("--source", default="demo", help="demo, camera, camera:N or a media file (demo)")
     parser.add_argument("--fps", type=int, choices=(25, 5), default=25, help="8x8 frames a second (25)")
+    parser.add_argument("--lookahead", type=int, choices=(0, 1), help="frames at 5 fps (the receiver's default)")
+    parser.add_argument("--no-teeth", action="store_true", help="draw the mouth without restoring its teeth")
     parser.add_argument("--show", choices=("browser", "window", "none"), default="browser", help="where to show it")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the recording and the figures")
     options = parser.parse_args(arguments)
@@ -85,7 +88,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as e:
         raise UserError(f"{options.out} cannot be made ({e.strerror}): choose another folder with --out") from e
     recording, figures = options.out / "demo.mp4", options.out / "demo.json"
-    config = CallConfig(options.source, options.seconds, options.fps, show=options.show, output=recording)
+    config = CallConfig(
+        options.source,
+        options.seconds,
+        options.fps,
+        show=options.show,
+        output=recording,
+        lookahead=options.lookahead,
+        teeth=not options.no_teeth,
+    )
     terminal = Terminal()
     until = "Ctrl-C ends it" if options.seconds is None else f"{options.seconds:g} s, Ctrl-C ends it earlier"
     print(f"calling from the {options.source} source to this machine ({until})", flush=True)

@@ -7,7 +7,7 @@ import json
 import shlex
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from codec_models.errors import UserError
 
 from .processes import Listener, Processes, free_port
 from .report import Row
+from .smoothness import beat_or_none, recorded_motion
 
 ROOM = "loopback"
 _OF_ONE_SIDE = ("role", "settings", "failure")
@@ -24,7 +25,11 @@ START_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class CallConfig:
-    """source: a file, or "demo". seconds: of the call as shown, None until Ctrl-C. loss: share of packets dropped."""
+    """source: a file, or "demo". seconds: of the call as shown, None until Ctrl-C. loss: share of packets dropped.
+
+    lookahead: 0 or 1 frames at 5 fps, None for the receiver's default. teeth: whether the receiver restores them. beat:
+    measure from a recording (a temporary one without `output`) whether the shown pictures beat at 5 Hz.
+    """
 
     source: str
     seconds: float | None = 20.0
@@ -36,6 +41,9 @@ class CallConfig:
     profile: str | None = None
     show: str = "none"
     output: Path | None = None
+    lookahead: int | None = None
+    teeth: bool = True
+    beat: bool = False
     sender_arguments: tuple[str, ...] = ()
     receiver_arguments: tuple[str, ...] = ()
 
@@ -67,6 +75,8 @@ def run_call(config: CallConfig, listener: Listener | None = None, terminal: boo
         work = Path(folder)
         reports = {"sender": work / "sender.json", "receiver": work / "receiver.json"}
         port = free_port()
+        if config.beat and config.output is None:
+            config = replace(config, output=work / "call.mp4")
         commands = command_lines(config, f"http://127.0.0.1:{port}", port, reports)
         environment = {"XDG_STATE_HOME": folder, "PINHOLE_SIMULATED_LOSS": f"{config.loss:g}" if config.loss else ""}
         processes = stack.enter_context(Processes(listener, environment))
@@ -88,10 +98,11 @@ def run_call(config: CallConfig, listener: Listener | None = None, terminal: boo
             if not side:
                 last = " ".join(list(processes.children[name].lines)[-1:])
                 raise UserError(f"{name} has left no report; its last line: {last}")
+        report = merge(sides["sender"], sides["receiver"])
+        if config.beat and config.output is not None and config.output.is_file():
+            report["beat_5hz"] = {"shown": beat_or_none(recorded_motion(config.output))}
         shown = [shlex.join(["python", *line]).replace(folder, "TMP") for line in commands.values()]
-        return CallResult(
-            merge(sides["sender"], sides["receiver"]), sides["sender"], sides["receiver"], interrupted, shown
-        )
+        return CallResult(report, sides["sender"], sides["receiver"], interrupted, shown)
 
 
 def command_lines(config: CallConfig, url: str, port: int, reports: Mapping[str, Path]) -> dict[str, list[str]]:
@@ -100,6 +111,10 @@ def command_lines(config: CallConfig, url: str, port: int, reports: Mapping[str,
     receiver = ["-m", "receiver.main", *place, "--show", config.show, "--report", str(reports["receiver"])]
     if config.output is not None:
         receiver += ["--output", str(config.output)]
+    if config.lookahead is not None:
+        receiver += ["--lookahead", str(config.lookahead)]
+    if not config.teeth:
+        receiver.append("--no-teeth")
     if config.seconds is not None:
         receiver += ["--seconds", f"{config.seconds:g}"]
     sender = ["-m", "sender.main", *place, "--source", config.source, "--report", str(reports["sender"])]
@@ -161,6 +176,10 @@ FIGURES = {
     "latency_ms": "ms from capture to display",
     "av_offset_ms": "ms between picture and voice",
     "stalls_over_120ms": "gaps over 120 ms",
+    "beat_5hz": "dB, rhythm of 5 Hz in the motion (benchmarks/smoothness.py)",
+    "lookahead": "received frames that a picture waits for at 5 fps",
+    "lookahead_ms": "ms that it waited for them",
+    "teeth": "whether they are restored",
     "backend": "reconstruction",
     "device": "",
 }

@@ -15,12 +15,15 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
 from codec_models.bitstream.timing import TICKS_PER_SECOND
+from codec_models.errors import UserError
 
 BEATS_HZ = (5, 10)
 DEFINITION = (
@@ -43,6 +46,26 @@ Frames = NDArray[Any]
 def differences(frames: Frames) -> NDArray[np.float64]:
     """(N, h, w, 3) frames, integer or float, 0 to 255 -> (N - 1,) mean absolute difference of consecutive ones."""
     return np.array([np.abs(b.astype(np.float32) - a).mean() for a, b in pairwise(frames)], np.float64)
+
+
+def recorded_motion(path: Path) -> NDArray[np.float64]:
+    """As `differences`, of a video file on the clock of its ticks: a tick without a picture holds the one before, so
+    its difference is 0 and the next one's is larger, as on the screen. Raises UserError where it cannot be read.
+    """
+    motion: list[float] = []
+    last, at = None, 0
+    try:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            for frame in container.decode(video=0):
+                picture = frame.to_ndarray(format="rgb24").astype(np.float32)
+                tick = round(float(frame.time or 0.0) * TICKS_PER_SECOND)
+                if last is not None:
+                    motion += [0.0] * (tick - at - 1)
+                    motion.append(float(np.abs(picture - last).mean()))
+                last, at = picture, tick
+    except (av.error.FFmpegError, IndexError, OSError) as e:
+        raise UserError(f"{path} cannot be read as video ({e}): choose a media file") from e
+    return np.array(motion, np.float64)
 
 
 def evened(motion: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -77,6 +100,11 @@ def beat_of(motion: NDArray[np.float64]) -> float:
     beats, rest = apart < width / 2, apart > 1.5 * width
     floor = _NOISE**2
     return 10 * math.log10((power[beats].mean() + floor) / (power[rest].mean() + floor))
+
+
+def beat_or_none(motion: NDArray[np.float64]) -> float | None:
+    """As `beat_of`, and None where there are too few: of a call that ended early."""
+    return beat_of(motion) if len(motion) >= MIN_FRAMES - 1 else None
 
 
 def beat_5hz(frames: Frames) -> float:

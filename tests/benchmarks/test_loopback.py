@@ -17,6 +17,7 @@ from codec_models.errors import UserError
 
 pytestmark = pytest.mark.unit
 
+REPORTS = {"sender": Path("s"), "receiver": Path("r")}
 SIGNALING = """
     import socket, sys, time
     server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
@@ -45,11 +46,27 @@ SENDER = """
 """
 
 
-def fakes(seconds: float, sender: str = SENDER) -> Any:
+RECORDING_RECEIVER = """
+    import json, sys
+    from fractions import Fraction
+    import av, numpy as np
+    with av.open(sys.argv[3], "w") as container:
+        video = container.add_stream("libx264", rate=25, options={"crf": "1"})
+        video.width = video.height = 64
+        for k in range(0, 100, 5):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 20 + 2 * k, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = k, Fraction(1, 25)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    json.dump({"fps_shown": 5.0, "lookahead": 1}, open(sys.argv[1], "w"))
+"""
+
+
+def fakes(seconds: float, sender: str = SENDER, receiver: str = RECEIVER) -> Any:
     def lines(config: CallConfig, url: str, port: int, reports: dict[str, Path]) -> dict[str, list[str]]:
         return {
             "signaling": ["-c", textwrap.dedent(SIGNALING), str(port)],
-            "receiver": ["-c", textwrap.dedent(RECEIVER), str(reports["receiver"]), str(seconds)],
+            "receiver": ["-c", textwrap.dedent(receiver), str(reports["receiver"]), str(seconds), str(config.output)],
             "sender": ["-c", textwrap.dedent(sender), str(reports["sender"])],
         }
 
@@ -65,7 +82,10 @@ def test_the_arguments_of_the_three_processes() -> None:
         assert part in sender
     assert "--profile lean" in sender and "--report s.json" in sender
     assert "--seconds 8" in receiver and "--output o.mp4" in receiver and "--show none" in receiver
-    built_in = command_lines(CallConfig("demo"), "http://h:1", 1, {"sender": Path("s"), "receiver": Path("r")})
+    assert "--lookahead" not in receiver and "--no-teeth" not in receiver
+    ahead = command_lines(CallConfig("demo", fps=5, lookahead=1, teeth=False), "http://h:1", 1, REPORTS)["receiver"]
+    assert "--lookahead 1 --no-teeth" in " ".join(ahead)
+    built_in = command_lines(CallConfig("demo"), "http://h:1", 1, REPORTS)
     assert "--loop" not in built_in["sender"]
     assert config.codec == "ours-5-nohints" and CallConfig("demo").codec == "ours-25"
 
@@ -106,6 +126,21 @@ def test_call_writes_the_benchmarks_json(
     assert written["hint_kbps"] == 0.3
     assert str(tmp_path) not in " ".join(written["settings"]["processes"])
     assert "fps_shown" in capsys.readouterr().out
+
+
+def test_a_call_at_5_fps_tells_the_beat_beside_the_clips_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(loopback, "command_lines", fakes(0.1, receiver=RECORDING_RECEIVER))
+    target = tmp_path / "call.json"
+    assert call.main(["demo", "--seconds", "1", "--fps", "5", "--lookahead", "1", "--json", str(target)]) == 0
+    written = json.loads(target.read_text())
+    beat = written["beat_5hz"]
+    assert beat["shown"] > 30 and beat["shown"] > beat["clip"] + 20  # a picture in every fifth tick only
+    assert written["rows"][0]["beat_5hz_shown"] == pytest.approx(beat["shown"], abs=1e-4)
+    assert written["settings"]["lookahead"] == 1
+    assert "TMP" in " ".join(written["settings"]["processes"])
+    assert "beat_5hz" in capsys.readouterr().out
 
 
 def test_call_refuses_a_missing_file_before_it_starts_anything(monkeypatch: pytest.MonkeyPatch) -> None:

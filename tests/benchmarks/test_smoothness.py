@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from pathlib import Path
+
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.smoothness import MIN_FRAMES, beat_5hz, beat_of, differences, evened, spectrum
+from benchmarks.smoothness import (
+    MIN_FRAMES,
+    beat_5hz,
+    beat_of,
+    beat_or_none,
+    differences,
+    evened,
+    recorded_motion,
+    spectrum,
+)
+from codec_models.errors import UserError
 
 pytestmark = pytest.mark.unit
 
@@ -79,8 +93,26 @@ def test_a_wave_of_known_amplitude_has_its_known_power() -> None:
     assert abs(alone) < 1.5 and with_7 < alone + 0.2
 
 
+def test_a_recording_is_measured_on_its_own_clock(tmp_path: Path) -> None:
+    path, given = tmp_path / "call.mp4", {0: 40, 1: 60, 2: 80, 5: 140, 6: 160}
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25, options={"crf": "1"})
+        video.width = video.height = 64
+        for k, level in given.items():
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), level, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = k, Fraction(1, 25)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    # Nothing new at ticks 3 and 4.
+    assert recorded_motion(path) == pytest.approx([20, 20, 0, 0, 60, 20], abs=3)
+    (tmp_path / "no.mp4").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="cannot be read as video"):
+        recorded_motion(tmp_path / "no.mp4")
+
+
 def test_short_sequences_are_one_window_and_too_short_ones_are_refused() -> None:
     assert beat_5hz(ramp(MIN_FRAMES, hold=5)) > 20
     assert len(spectrum(np.arange(19.0))[0]) == 7  # 15 values
+    assert beat_or_none(np.zeros(MIN_FRAMES - 2)) is None and beat_or_none(np.zeros(MIN_FRAMES - 1)) == 0
     with pytest.raises(ValueError, match="at least 20"):
         beat_5hz(ramp(MIN_FRAMES - 1))
