@@ -5,9 +5,9 @@ decoder. One definition, two sizes: `LIVE` for a CPU core, `PAPER` of the paper'
 
 Where it departs from the paper: the whole crop comes in beside its mask, not the masked crop; all runs on 2x2 pixels
 folded into channels, half the side and a quarter of the work; pooling halves the side (the published code's does not);
-blocks add to what they are given; the reference comes with its mask and contour too, and a place of the mouth looks up
-its like in it (cross-attention), as it is seldom equally far open; and what comes out is a change of the crop, zero
-where training has not begun.
+blocks add to what they are given; the reference comes with its mask and contour too, is laid on the mouth by place and
+size, and, as it is seldom equally far open, a place of the mouth also looks up its like in it (cross-attention); and
+what comes out is a change of the crop, zero where training has not begun.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from .weight_files import filled
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "teeth.safetensors"
 _HALF, _DEEP = MOUTH // 2, MOUTH // 8
 _FOLD = 2
+_STRETCH = 2.0
+"""How much wider or higher the reference mouth may be made, or narrower, to lie on the drawn one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +130,12 @@ class Teeth(nn.Module):
 
     def remember(self, reference: Tensor, planes: Tensor) -> Tensor:
         """A reference mouth (B, 3, 96, 96) in [-1, 1] and its `lip_planes` (B, 2, 96, 96) -> memory (B, n), float32:
-        its half of the decoder's first layer, and keys and values for the lookup.
+        its half of the decoder's first layer, keys and values for the lookup, and where the mouth is in the crop.
         """
         features = torch.cat(self.reference(torch.cat([reference, planes], 1)), 1)
         kept = self.join_reference(features)
         tokens = self._look().remember(self.patches(features) + self.position)
-        return torch.cat([kept.flatten(1), tokens.flatten(1)], 1).float()
+        return torch.cat([t.flatten(1).float() for t in (kept, tokens, extent(planes))], 1)
 
     def forward(self, crop: Tensor, planes: Tensor, memory: Tensor | None = None) -> Tensor:
         """The drawn mouth (B, 3, 96, 96) in [-1, 1] and its planes -> the change to be added, (B, 3, 96, 96), float32.
@@ -142,19 +144,41 @@ class Teeth(nn.Module):
         """
         w, d = self.config.width, self.config.deep
         kept: Tensor = self.unknown
-        tokens = None
+        tokens: Tensor | None = None
         if memory is not None:
             split = w * _HALF * _HALF
-            kept = memory[:, :split].reshape(-1, w, _HALF, _HALF)
-            tokens = memory[:, split:].reshape(-1, _DEEP * _DEEP, 2 * d)
-            if tokens.shape[0] != crop.shape[0]:
-                tokens = tokens.expand(crop.shape[0], -1, -1)
+            memory = memory.expand(crop.shape[0], -1)
+            kept = moved(memory[:, :split].reshape(-1, w, _HALF, _HALF), memory[:, -4:], extent(planes))
+            tokens = memory[:, split:-4].reshape(-1, _DEEP * _DEEP, 2 * d)
         x = self.join_mouth(torch.cat(self.mouth(torch.cat([crop, planes], 1), tokens), 1))
         x = self.refine(x + kept.to(x.dtype))
         return F.pixel_shuffle(self.out(F.silu(x)), _FOLD).float()
 
     def _look(self) -> CrossAttention:
         return cast(CrossAttention, self.mouth.glass.look)
+
+
+def extent(planes: Tensor) -> Tensor:
+    """Middle x, y and spread x, y of the mask in planes (B, 2, 96, 96): (B, 4), where a crop reaches from -1 to 1."""
+    mask = planes[:, 0].float()
+    at = _centres(MOUTH, mask)
+    shares = [mask.sum(k) / mask.sum((1, 2)).clamp_min(1.0)[:, None] for k in (1, 2)]
+    middle = torch.stack([(s * at).sum(1) for s in shares], 1)
+    spread = torch.stack([(s * at.square()).sum(1) for s in shares], 1) - middle.square()
+    return torch.cat([middle, spread.clamp_min(1e-3).sqrt()], 1)
+
+
+def moved(features: Tensor, there: Tensor, here: Tensor) -> Tensor:
+    """Features (B, c, n, n) of a mouth of extent `there`, placed and stretched to one of extent `here`; float32."""
+    n = features.shape[-1]
+    stretch = (there[:, 2:] / here[:, 2:]).clamp(1 / _STRETCH, _STRETCH)
+    x, y = ((_centres(n, there) - here[:, k, None]) * stretch[:, k, None] + there[:, k, None] for k in (0, 1))
+    grid = torch.stack([x[:, None].expand(-1, n, -1), y[:, :, None].expand(-1, -1, n)], 3)
+    return F.grid_sample(features.float(), grid, padding_mode="border", align_corners=False)
+
+
+def _centres(size: int, like: Tensor) -> Tensor:
+    return (torch.arange(size, device=like.device, dtype=like.dtype) + 0.5) * (2 / size) - 1
 
 
 def conv_patches(inputs: int, outputs: int) -> nn.Conv2d:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from codec_models.errors import UserError
-from codec_models.teeth import LIVE, PAPER, ChannelFusion, HourGlass, Teeth, TeethConfig, load_teeth
+from codec_models.teeth import LIVE, PAPER, ChannelFusion, HourGlass, Teeth, TeethConfig, extent, load_teeth, moved
 
 pytestmark = pytest.mark.unit
 
@@ -99,6 +99,24 @@ def test_every_parameter_learns() -> None:
     assert silent == ["unknown"]
     network(crop, planes, None).square().mean().backward()
     assert network.unknown.grad is not None and network.unknown.grad.any()
+
+
+def test_the_reference_is_laid_on_the_mouth() -> None:
+    """A blob where the reference's mouth is ends where the drawn mouth is, and as large."""
+    side = (torch.arange(96) + 0.5) / 48 - 1
+
+    def mouth(x: float, y: float, wide: float, high: float) -> torch.Tensor:
+        inside = ((side - x) / wide).square() + ((side[:, None] - y) / high).square() < 1
+        return inside.float().expand(1, 2, 96, 96)
+
+    there, here = mouth(0.1, -0.1, 0.5, 0.2), mouth(-0.15, 0.2, 0.4, 0.3)
+    assert torch.allclose(extent(there), torch.tensor([[0.1, -0.1, 0.25, 0.1]]), atol=0.005)
+    laid = moved(torch.nn.functional.avg_pool2d(there, 2), extent(there), extent(here))
+    wanted = torch.nn.functional.avg_pool2d(here, 2)
+    assert float((laid - wanted).abs().mean()) < 0.15 * float(wanted.mean())
+    nothing = torch.zeros(1, 2, 96, 96)
+    assert torch.isfinite(moved(laid, extent(nothing), extent(here))).all()
+    assert torch.isfinite(moved(laid, extent(here), extent(nothing))).all()
 
 
 def test_one_reference_serves_many_crops() -> None:
