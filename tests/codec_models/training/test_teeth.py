@@ -156,7 +156,7 @@ def test_a_silent_network_leaves_the_figures_as_they_were() -> None:
 def test_local_energy_sees_detail_wherever_it_is() -> None:
     torch.manual_seed(0)
     noise = torch.rand(1, 3, 96, 96)
-    assert local_energy(noise).shape == (1, 1, 22, 22)
+    assert local_energy(noise).shape == (1, 2, 22, 22)
     there = float((local_energy(noise) - local_energy(noise.roll(1, -1))).abs().mean())
     soft = float((local_energy(noise) - local_energy(blurred(noise, torch.tensor([1.0])))).abs().mean())
     assert soft > 5 * there
