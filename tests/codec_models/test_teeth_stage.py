@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,10 @@ from codec_models.errors import UserError
 from codec_models.hint_measure import measured
 from codec_models.landmark_head import StillLandmarks
 from codec_models.landmarks import LIPS, POINTS
-from codec_models.mouth import MOUTH, feather, mouth_corner
+from codec_models.mouth import MOUTH, cut, feather, lip_distance, mouth_corner
 from codec_models.precision import has_bfloat16
 from codec_models.teeth import Teeth, TeethConfig
-from codec_models.teeth_stage import GateConfig, TeethStage
+from codec_models.teeth_stage import GateConfig, TeethStage, redness
 
 pytestmark = pytest.mark.unit
 
@@ -62,6 +63,16 @@ def turned(yaw: float) -> Tensor:
 def picture(seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(1, 3, 256, 256, generator=generator) * 1.6 - 0.8
+
+
+def painted(lips: tuple[float, float, float], skin: tuple[float, float, float] = (0.2, 0.0, -0.1)) -> Tensor:
+    """The average face's lips in one colour, all else in another, both in [-1, 1]."""
+    corner = mouth_corner(face())
+    outer, inner = lip_distance(face(), corner)[0]
+    x, y = corner[0].tolist()
+    out = torch.tensor(skin)[None, :, None, None].repeat(1, 1, 256, 256)
+    out[0, :, y : y + MOUTH, x : x + MOUTH][:, (outer < 0) & (inner > 0)] = torch.tensor(lips)[:, None]
+    return out
 
 
 def stage(weights: Path, **options: object) -> TeethStage:
@@ -152,6 +163,39 @@ def test_what_shuts_the_gate() -> None:
     assert between == sorted(between, reverse=True) and sum(0 < g < 1 for g in between) > 5
 
 
+def test_a_hand_over_the_mouth_shuts_the_gate(weights: Path) -> None:
+    lips, skin = (0.3, -0.4, -0.3), (0.2, 0.0, -0.1)
+    cases = {
+        "the same lips": (painted(lips), 1),
+        "in half the light": ((painted(lips) + 1) / 2 - 1, 1),
+        "nearly as red": (painted((0.25, -0.3, -0.3)), 1),
+        "redder": (painted((0.5, -0.6, -0.3)), 1),
+        "skin": (painted(skin), 0),
+        "a dark thing": (painted((-0.9, -0.9, -0.9), (-0.9, -0.9, -0.9)), 0),
+    }
+    for what, (drawn, gate) in cases.items():
+        one = TeethStage(weights, TINY)
+        one.use([one.remember(painted(lips), face())])
+        one.restore(drawn, face())
+        assert one.gate is not None and one.gate.item() == gate, what
+    # lips without a colour tell nothing, and neither does a missing reference
+    one = TeethStage(weights, TINY)
+    one.restore(painted(skin), face())
+    assert one.gate is not None and one.gate.item() == 1
+    one.reset()
+    one.use([one.remember(painted(skin), face())])
+    one.restore(painted(skin), face())
+    assert one.gate.item() == 1
+
+
+def test_redness_is_that_of_lips_over_skin() -> None:
+    drawn = painted((0.2, -0.6, 0.0), (0.0, 0.0, 0.0))
+    corner = mouth_corner(face())
+    crop = cut(drawn, corner)
+    value = redness(crop, lip_distance(face(), corner)).item()
+    assert value == pytest.approx(0.4 / (3 * ((crop + 1) / 2).mean().item()), rel=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["nan", "infinite", "one point", "far"])
 def test_landmarks_that_are_no_face_leave_the_picture_finite(weights: Path, kind: str) -> None:
     bad = {
@@ -187,7 +231,7 @@ def test_the_reference_is_the_still_that_shows_teeth_best(weights: Path) -> None
     one.use([])
     assert one.reference is None
     # one that is hardly better does not take its place, one that is much better does
-    less = type(dark)(dark.memory, 0.9 * bright.shown)
+    less = replace(dark, shown=0.9 * bright.shown)
     one.use([less])
     one.use([less, bright])
     assert one.reference is less
