@@ -15,7 +15,7 @@ from pathlib import Path
 from aiortc import RTCIceServer
 
 from codec_models.errors import CommandParser, UserError, run_command
-from codec_models.reconstruction import NAMES, reconstructor
+from codec_models.reconstruction import LOOKAHEAD, NAMES, reconstructor
 from signaling.call import Place
 
 from .display import Window
@@ -41,6 +41,14 @@ def parser() -> argparse.ArgumentParser:
         default="auto",
         help="how the picture is drawn (default: the best here)",
     )
+    p.add_argument(
+        "--lookahead",
+        type=int,
+        choices=(0, 1),
+        default=LOOKAHEAD,
+        help=f"8x8 frames that a picture waits for at 5 a second: 1 is smoother, 200 ms later (default: {LOOKAHEAD})",
+    )
+    p.add_argument("--no-teeth", action="store_true", help="draw the mouth without restoring its teeth")
     p.add_argument("--report", default=None, metavar="FILE", help="write the measured figures as JSON")
     p.add_argument("--seconds", type=positive, default=None, metavar="N", help="end N seconds after the first tick")
     p.add_argument(
@@ -85,13 +93,15 @@ async def receive(args: argparse.Namespace) -> int:
         wait=args.wait,
         stay=args.stay,
         report=report,
+        lookahead=args.lookahead,
+        teeth=not args.no_teeth,
     )
     loop = asyncio.get_running_loop()
 
     def warn(text: str) -> None:
         loop.call_soon_threadsafe(terminal.warn, text)
 
-    drawing = reconstructor(args.reconstruction, terminal.say)
+    drawing = reconstructor(args.reconstruction, terminal.say, lookahead=config.lookahead, teeth=config.teeth)
     recorder = open_recorder(args.output, warn)
     window = Window() if args.show == "window" else None
     page = Page(args.page_host, args.page_port) if args.show == "browser" else None

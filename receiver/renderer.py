@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from collections import deque
@@ -13,7 +12,9 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from codec_models.bitstream.face import FaceTick
 from codec_models.bitstream.still import IdentityStill
+from codec_models.bitstream.timing import TICK_MS
 from codec_models.reconstruction import Reconstructor
 
 from .playout import PlayedTick
@@ -38,11 +39,25 @@ class PictureSink(Protocol):
     def picture(self, shown: ShownPicture) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """voice_at: when the tick's voice is handed over."""
+
+    tick: PlayedTick
+    voice_at: float | None
+
+
 class Renderer:
-    """submit() never blocks. Voice does not pass through here, so a slow reconstruction cannot disturb it."""
+    """submit() never blocks. Voice does not pass through here, so a slow reconstruction cannot disturb it.
+
+    A reconstruction that looks ahead gives in each tick the picture of `delay` ticks before. Index, 8x8 picture and
+    times of that tick go with it.
+    """
 
     _CATCH_UP = 0.04
     """Seconds of drawing that may wait; more, and the older ticks are skipped (two may wait in any case)."""
+    _MOST_DELAY = 16
+    """Ticks of which one may be waited for."""
 
     def __init__(
         self,
@@ -56,11 +71,15 @@ class Renderer:
         self._shown = shown
         self._warn = warn
         self._ready = threading.Condition()
-        self._ticks: deque[tuple[PlayedTick, float | None]] = deque(maxlen=64)
+        self._ticks: deque[_Waiting] = deque(maxlen=64)
         self._still: IdentityStill | None = None
+        self._fps: int | None = None
         self._stopping = False
         self._stream: int | None = None
         self._last: NDArray[np.uint8] | None = None
+        self._taken: deque[_Waiting] = deque(maxlen=self._MOST_DELAY + 1)
+        self._newest_shown: int | None = None
+        self._restarted = False
         self._cost = 0.02
         self._thread = threading.Thread(target=self._run, name="reconstruction", daemon=True)
 
@@ -72,10 +91,15 @@ class Renderer:
         """How long a picture takes at the moment, in seconds."""
         return self._cost
 
+    @property
+    def delay_s(self) -> float:
+        """How far the pictures lag behind the ticks because the reconstruction looks ahead, in seconds."""
+        return self.reconstructor.delay * TICK_MS / 1000
+
     def submit(self, tick: PlayedTick, voice_at: float | None) -> None:
         """voice_at: when the tick's voice is handed over, in `time.monotonic` seconds."""
         with self._ready:
-            self._ticks.append((tick, voice_at))
+            self._ticks.append(_Waiting(tick, voice_at))
             self._ready.notify()
 
     def set_identity(self, still: IdentityStill) -> None:
@@ -84,7 +108,12 @@ class Renderer:
             self._still = still
             self._ready.notify()
 
-    def stop(self, timeout: float = 0.5) -> None:
+    def set_fps(self, fps: int) -> None:
+        """8x8 frames a second, as the sender has told."""
+        with self._ready:
+            self._fps = fps
+
+    def stop(self, timeout: float = 0.8) -> None:
         """Draw what waits, then end."""
         with self._ready:
             self._stopping = True
@@ -98,45 +127,70 @@ class Renderer:
                 while not (self._ticks or self._still or self._stopping):
                     self._ready.wait()
                 if self._stopping and not self._ticks:
-                    return
+                    break
                 still, self._still = self._still, None
-                item = self._newest()
+                ticks = self._next()
+                fps = self._fps
             if still is not None:
                 self._guard("the identity still", lambda still=still: self.reconstructor.set_identity(still))  # type: ignore[misc]
-            if item is not None:
-                self._draw(*item)
+            if fps is not None:
+                self.reconstructor.fps = fps
+            for waiting in ticks[:-1]:
+                self._shown.skipped += 1
+                self._enter(waiting)
+                tick = waiting.tick
+                self._guard("a tick", lambda tick=tick: self.reconstructor.take(tick.face, _voice(tick)))  # type: ignore[misc]
+            if ticks:
+                self._draw(ticks[-1])
+        self._flush()
 
-    def _newest(self) -> tuple[PlayedTick, float | None, float | None] | None:
-        """The tick to draw, when its voice was played and when its picture was taken (None: it is an older one)."""
-        if not self._ticks:
-            return None
-        tick, voice_at = self._ticks.popleft()
-        captured = tick.captured if tick.face.picture is not None else None
-        while len(self._ticks) >= max(2, self._CATCH_UP / self._cost):
-            self._shown.skipped += 1
-            before, (tick, voice_at) = tick, self._ticks.popleft()
-            if tick.face.picture is not None or tick.stream != before.stream:
-                captured = tick.captured if tick.face.picture is not None else None
-            else:
-                # At 5 fps the skipped tick may have been the only one with a picture.
-                tick = dataclasses.replace(tick, face=dataclasses.replace(tick.face, picture=before.face.picture))
-                captured = None
-        return tick, voice_at, captured
+    def _next(self) -> list[_Waiting]:
+        """What waits, oldest first: the last one is to be drawn, there is no time to draw those before it."""
+        taken: list[_Waiting] = []
+        while self._ticks and (not taken or len(self._ticks) >= max(2, self._CATCH_UP / self._cost)):
+            taken.append(self._ticks.popleft())
+        return taken
 
-    def _draw(self, tick: PlayedTick, voice_at: float | None, captured: float | None) -> None:
-        restart = tick.stream != self._stream
-        if restart:
-            self._stream = tick.stream
+    def _enter(self, waiting: _Waiting) -> None:
+        """The reconstruction is about to get this tick."""
+        if waiting.tick.stream != self._stream:
+            self._stream = waiting.tick.stream
+            self._restarted = True
+            self._taken.clear()
+            self._newest_shown = None
             self._guard("a restart", self.reconstructor.reset)
+        self._taken.append(waiting)
+
+    def _draw(self, waiting: _Waiting) -> None:
+        self._enter(waiting)
+        tick = waiting.tick
         began = time.monotonic()
-        picture = self._guard("a tick", lambda: self.reconstructor.tick(tick.face, tick.voice if tick.heard else None))
+        picture = self._guard("a tick", lambda: self.reconstructor.tick(tick.face, _voice(tick)))
         self._cost += 0.2 * (max(time.monotonic() - began, 0.001) - self._cost)
+        delay = self.reconstructor.delay
+        if delay < len(self._taken):
+            self._show(self._taken[-1 - delay], picture, True)
+
+    def _flush(self) -> None:
+        """At the end nothing comes after the last ticks any more; what is drawn without it is for the recording."""
+        delay = min(self.reconstructor.delay, len(self._taken))
+        for waiting in list(self._taken)[len(self._taken) - delay :]:
+            picture = self._guard("the end", lambda: self.reconstructor.tick(FaceTick(None, None), None))
+            self._show(waiting, picture, False)
+
+    def _show(self, waiting: _Waiting, picture: NDArray[np.uint8] | None, counted: bool) -> None:
+        """Hand the picture of a tick on. None: nothing could be drawn, so the last one holds."""
         if picture is None:
             picture = self._last
-        if picture is None:
+        tick = waiting.tick
+        # Where the delay grows, ticks that have been shown come again.
+        if picture is None or (self._newest_shown is not None and tick.index <= self._newest_shown):
             return
-        self._last = picture
-        self._shown.add(time.monotonic(), captured, voice_at, restart)
+        self._last, self._newest_shown = picture, tick.index
+        if counted:
+            captured = tick.captured if tick.face.picture is not None else None
+            self._shown.add(time.monotonic(), captured, waiting.voice_at, self._restarted)
+            self._restarted = False
         shown = ShownPicture(tick.stream, tick.index, picture, tick.low)
         for sink in self._sinks:
             self._guard("a display", lambda sink=sink: sink.picture(shown))  # type: ignore[misc]
@@ -148,3 +202,7 @@ class Renderer:
         except Exception as e:
             self._warn(f"reconstruction: {what} failed ({type(e).__name__}: {e})")
             return None
+
+
+def _voice(tick: PlayedTick) -> NDArray[np.int16] | None:
+    return tick.voice if tick.heard else None

@@ -35,6 +35,21 @@ def test_a_call_is_measured_and_recorded(tmp_path: Path, capfd: pytest.CaptureFi
         assert sum(frame.samples for frame in container.decode(audio=0)) > 2 * 48_000
 
 
+def test_a_slow_call_with_look_ahead_says_what_it_waited_for_and_how_it_moved(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    figures = tmp_path / "call.json"
+    arguments = ["demo", "--seconds", "4", "--fps", "5", "--lookahead", "1", "--no-teeth", "--json", str(figures)]
+    assert call.main(arguments) == 0, capfd.readouterr().err
+    report = json.loads(figures.read_text())
+    assert (report["lookahead"], report["teeth"]) == (1, False)
+    # Without the network the still takes on the colours as they come, and nothing is waited for.
+    assert report["lookahead_ms"] == (0 if report["backend"] == "still-colour" else 200)
+    assert report["frames_shown"] > 40
+    assert all(isinstance(report["beat_5hz"][which], float) for which in ("shown", "clip"))
+    assert "--lookahead 1" in " ".join(report["settings"]["processes"])
+
+
 def test_ctrl_c_leaves_the_figures_and_the_recording(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.demo", "--show", "none", "--out", str(tmp_path)]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])

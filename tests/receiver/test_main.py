@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from codec_models.errors import UserError
+from codec_models.reconstruction import LOOKAHEAD
 from receiver import main
 
 pytestmark = pytest.mark.unit
@@ -18,7 +19,7 @@ def test_a_reconstruction_that_cannot_run_ends_it_before_anything_is_made(
 ) -> None:
     asked: list[str] = []
 
-    def fail(name: str, say: object) -> None:
+    def fail(name: str, say: object, **options: object) -> None:
         asked.append(name)
         raise UserError("there are no weights")
 
@@ -30,3 +31,32 @@ def test_a_reconstruction_that_cannot_run_ends_it_before_anything_is_made(
             asyncio.run(main.receive(main.parser().parse_args([*arguments, *more])))
         assert asked.pop() == name
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("more", "wanted"),
+    [
+        ([], {"lookahead": LOOKAHEAD, "teeth": True}),
+        (["--lookahead", "1", "--no-teeth"], {"lookahead": 1, "teeth": False}),
+    ],
+)
+def test_look_ahead_and_teeth_reach_the_reconstruction(
+    monkeypatch: pytest.MonkeyPatch, more: list[str], wanted: dict[str, object]
+) -> None:
+    asked: list[dict[str, object]] = []
+
+    def note(name: str, say: object, **options: object) -> None:
+        asked.append(options)
+        raise UserError("enough")
+
+    monkeypatch.setattr(main, "reconstructor", note)
+    arguments = ["--signaling", "http://127.0.0.1:9", "--room", "r", "--show", "none", *more]
+    with pytest.raises(UserError, match="enough"):
+        asyncio.run(main.receive(main.parser().parse_args(arguments)))
+    assert asked == [wanted]
+
+
+def test_a_look_ahead_of_two_frames_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main.parser().parse_args(["--signaling", "http://h", "--room", "r", "--lookahead", "2"])
+    assert "--lookahead" in capsys.readouterr().err

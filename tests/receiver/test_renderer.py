@@ -41,12 +41,46 @@ class Slow(StillColour):
         super().__init__()
         self.gate = threading.Semaphore(0)
         self.faces: list[FaceTick] = []
+        self.taken: list[FaceTick] = []
 
     def tick(self, face: FaceTick, voice: NDArray[np.int16] | None) -> NDArray[np.uint8]:
         self.gate.acquire()
         time.sleep(0.02)
         self.faces.append(face)
         return super().tick(face, voice)
+
+    def take(self, face: FaceTick, voice: NDArray[np.int16] | None) -> None:
+        self.taken.append(face)
+        super().take(face, voice)
+
+
+class LookingAhead(StillColour):
+    """Gives the picture of `delay` ticks before: what a reconstruction that waits for the next 8x8 frame does. Every
+    pixel of its pictures is the 8x8 frame's level. change: (tick, delay from then on).
+    """
+
+    def __init__(self, delay: int = 5, change: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        self.delay = delay
+        self._change = change
+        self.fps: int | None = None
+        self.levels: list[float] = []
+        self.resets = 0
+
+    def take(self, face: FaceTick, voice: NDArray[np.int16] | None) -> None:
+        super().take(face, voice)
+        if self._change is not None and len(self.levels) == self._change[0]:
+            self.delay = self._change[1]
+        self.levels.append(float(self._low[0, 0, 0]))
+
+    def tick(self, face: FaceTick, voice: NDArray[np.int16] | None) -> NDArray[np.uint8]:
+        self.take(face, voice)
+        level = self.levels[-1 - self.delay] if len(self.levels) > self.delay else 0
+        return np.full((256, 256, 3), level, np.uint8)
+
+    def reset(self) -> None:
+        self.levels.clear()
+        self.resets += 1
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -86,8 +120,10 @@ def test_a_slow_reconstruction_skips_to_the_newest_and_keeps_the_picture_of_skip
     renderer.stop()
     assert [s.index for s in screen.seen] == [0, 10, 11]
     assert shown.skipped == 9
-    kept = slow.faces[1].picture
-    assert kept is not None and kept[0, 0, 0] == 5
+    # The skipped ticks have been taken in, in order, each once; Slow.tick takes the drawn ones.
+    assert [f.picture[0, 0, 0] for f in slow.taken if f.picture is not None] == [0, 5]
+    assert len(slow.taken) == 12 and len(slow.faces) == 3
+    assert screen.seen[1].picture[0, 0, 0] == 5
 
 
 def test_a_quick_reconstruction_draws_a_whole_burst() -> None:
@@ -165,3 +201,112 @@ def test_the_cost_of_drawing_is_known() -> None:
         time.sleep(0.06)
     renderer.stop()
     assert before < 0.03 < renderer.drawing_s < 0.2
+
+
+def test_with_look_ahead_each_picture_goes_with_its_own_tick() -> None:
+    screen, shown = Screen(), Shown()
+    renderer = Renderer(LookingAhead(5), [screen], shown)
+    renderer.start()
+    ticks = [tick(k) for k in range(20)]
+    for k, one in enumerate(ticks):
+        renderer.submit(one, time.monotonic() + 0.2)
+        until(lambda k=k: len(screen.seen) == max(0, k - 4))  # type: ignore[misc]
+    assert renderer.delay_s == pytest.approx(0.2)
+    renderer.stop()
+    # The last five came at the end, without anything after them.
+    assert [s.index for s in screen.seen] == list(range(20))
+    for seen, one in zip(screen.seen, ticks, strict=True):
+        assert (seen.picture == seen.index).all() and seen.low is one.low
+    # Those have no time of display: they are for the recording.
+    assert shown.frames == shown.latency.count == 15
+
+
+def test_latency_and_offset_are_those_of_the_tick_that_is_shown() -> None:
+    shown, screen = Shown(), Screen()
+    renderer = Renderer(LookingAhead(5), [screen], shown)
+    now = time.monotonic()
+    for k in range(6):
+        # As if they had come a tick apart, each taken 50 ms before; the voice waits for the look-ahead.
+        at = now - (5 - k) * 0.04
+        one = tick(k)
+        renderer.submit(PlayedTick(1, k, at, one.face, one.low, one.voice, True, one.live, at - 0.05), at + 0.2)
+    renderer._cost = 0.001
+    renderer.start()
+    renderer.stop(5)
+    assert shown.frames == 1
+    latency, offset = shown.latency.percentile(50), shown.av_offset.percentile(50, magnitude=True)
+    assert latency is not None and 250 <= latency < 2000
+    assert offset is not None and offset == pytest.approx(latency - 250, abs=1)
+
+
+def test_a_restart_drops_what_waits_for_a_frame_that_will_not_come() -> None:
+    screen, drawing = Screen(), LookingAhead(5)
+    renderer = Renderer(drawing, [screen], Shown())
+    renderer._cost = 0.001
+    for k in range(8):
+        renderer.submit(tick(k), None)
+    for k in range(7):
+        renderer.submit(tick(100 + k, stream=2), None)
+    renderer.start()
+    renderer.stop(5)
+    assert [(s.stream, s.index) for s in screen.seen] == [(1, k) for k in range(3)] + [(2, 100 + k) for k in range(7)]
+    assert all((s.picture == s.index).all() for s in screen.seen)
+    assert drawing.resets == 2
+
+
+def test_skipped_ticks_keep_their_place_in_the_look_ahead() -> None:
+    screen, shown = Screen(), Shown()
+    renderer = Renderer(LookingAhead(5), [screen], shown)
+    renderer._cost = 1.0  # as if drawing took a second: all but the newest two are skipped
+    for k in range(12):
+        renderer.submit(tick(k), None)
+    renderer.start()
+    until(lambda: not renderer._ticks)
+    renderer.stop(5)
+    assert shown.skipped > 0
+    indices = [s.index for s in screen.seen]
+    assert indices == sorted(set(indices)) and indices[-5:] == [7, 8, 9, 10, 11]
+    assert all((s.picture == s.index).all() for s in screen.seen)
+
+
+def test_a_restart_among_skipped_ticks_resets() -> None:
+    screen, drawing = Screen(), LookingAhead(0)
+    renderer = Renderer(drawing, [screen], Shown())
+    renderer._cost = 1.0
+    for k in range(3):
+        renderer.submit(tick(k), None)
+    for k in range(3):
+        renderer.submit(tick(50 + k, stream=2), None)
+    renderer.start()
+    renderer.stop(5)
+    assert drawing.resets == 2 and drawing.levels == [50, 51, 52]
+    assert screen.seen[-1].stream == 2 and screen.seen[-1].index == 52
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 5), (5, 0)])
+def test_a_delay_that_changes_in_the_call_never_shows_a_tick_twice_or_backwards(before: int, after: int) -> None:
+    screen = Screen()
+    renderer = Renderer(LookingAhead(before, (10, after)), [screen], Shown())
+    renderer._cost = 0.001
+    for k in range(30):
+        renderer.submit(tick(k), None)
+    renderer.start()
+    renderer.stop(5)
+    indices = [s.index for s in screen.seen]
+    assert indices == sorted(set(indices)) and indices[-1] == 29
+    assert all((s.picture == s.index).all() for s in screen.seen)
+    assert len(indices) == (30 if after > before else 25)  # shorter: five ticks are passed over
+
+
+def test_the_reconstruction_hears_of_the_senders_rate_also_after_the_first_ticks() -> None:
+    drawing = LookingAhead(0)
+    renderer = Renderer(drawing, [], Shown())
+    renderer.start()
+    renderer.submit(tick(0), None)
+    until(lambda: len(drawing.levels) == 1)
+    assert drawing.fps is None
+    renderer.set_fps(5)
+    renderer.submit(tick(1), None)
+    until(lambda: len(drawing.levels) == 2)
+    assert drawing.fps == 5
+    renderer.stop()

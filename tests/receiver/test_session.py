@@ -14,12 +14,18 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from codec_models.bitstream.face import FaceConfig, FaceEncoder
+from codec_models.bitstream.face import FaceConfig, FaceEncoder, FaceTick
 from codec_models.bitstream.packet import TickPacket
 from codec_models.bitstream.still import IdentityStill, encode_still
+from codec_models.reconstruction import StillColour
+from receiver.page import Page
+from receiver.playout import PlayedTick
+from receiver.session import Session, SessionConfig
+from receiver.terminal import Terminal
 from signaling.call import Place, ReceivedPacket, SendingCall
-from signaling.control import ControlMessage, NeedStill, Statistics, Still
+from signaling.control import ControlMessage, Hello, NeedStill, Statistics, Still
 from signaling.main import listen, make_server
 from signaling.server import ServerConfig
 
@@ -265,3 +271,56 @@ def test_bad_input_is_one_line(tmp_path: Path, args: list[str], words: str) -> N
         assert err.startswith("error: ") and err.count("\n") == 1 and words in err
 
     asyncio.run(run())
+
+
+class LookingAhead(StillColour):
+    """Waits for the next 8x8 frame where it is told that they come at 5 fps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fps: int | None = None
+
+    @property
+    def delay(self) -> int:
+        return 5 if self.fps == 5 else 0
+
+
+class Listening(Page):
+    """Notes when it gets the voice of which tick."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[tuple[int, float]] = []
+
+    def voice(self, stream: int, index: int, samples: NDArray[np.int16]) -> None:
+        self.heard.append((index, time.monotonic()))
+
+
+def test_the_voice_waits_for_the_look_ahead_and_keeps_its_order_when_that_changes() -> None:
+    low, silence = np.zeros((8, 8, 3), np.uint8), np.zeros(1920, np.int16)
+
+    async def call() -> tuple[list[tuple[int, float]], list[float]]:
+        page, given = Listening(), list[float]()
+        session = Session(SessionConfig(Place("http://127.0.0.1:9", ROOM)), LookingAhead(), Terminal(), page)
+        session._loop = asyncio.get_running_loop()
+        session._take_snapshot = lambda now: None  # type: ignore[method-assign]  # it asks the call, which is none
+        session._renderer.start()
+        for k in range(24):
+            if k in (6, 16):
+                session.connected()
+                session.control(Hello(5 if k == 6 else 25, "full", True, 40, "test"))
+            now = time.monotonic()
+            given.append(now)
+            session._hand_over(PlayedTick(1, k, now, FaceTick(low, None), low, silence, True, silence, now))
+            await asyncio.sleep(0.04)
+        await asyncio.sleep(0.4)
+        session._renderer.stop()
+        await page.stop()
+        return page.heard, given
+
+    heard, given = asyncio.run(call())
+    assert [index for index, _ in heard] == list(range(24))
+    waited = [at - given[index] for index, at in heard]
+    # Told of 5 fps at tick 6 and of 25 at tick 16, known a tick later at most; what waits at 16 goes out sooner.
+    assert min(waited[8:12]) >= 0.2
+    assert min(waited[:6]) < min(waited[8:12]) > min(waited[21:])
