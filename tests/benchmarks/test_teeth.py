@@ -70,7 +70,7 @@ def test_tables_json_and_wall(
     mine = rows["upsampler+teeth"]
     # random weights make noise: sharper and farther from the truth, which must show
     assert mine["energy_gain"] > 1.05 and mine["psnr_change"] < 0 and mine["psnr_mouth_change"] < mine["psnr_change"]
-    assert mine["gate"] == 1 and mine["ms_p95"] >= mine["ms_p50"] > 0 and 0.1 < mine["gflop"] < 1
+    assert 0.5 <= mine["gate"] <= 1 and mine["ms_p95"] >= mine["ms_p50"] > 0 and 0.1 < mine["gflop"] < 1
     unsharp = rows["unsharp"]
     assert unsharp["brenner_gain"] == pytest.approx(mine["brenner_gain"], abs=0.02) and unsharp["amount"] > 0
     assert rows["upscaled"]["energy_gain"] < 1 and rows["upscaled"]["ms_p50"] > 0

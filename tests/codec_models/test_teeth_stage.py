@@ -45,9 +45,14 @@ def _inference() -> Iterator[None]:
         yield
 
 
-def face(x: float = 0.0, y: float = 0.0, size: float = 1.0) -> Tensor:
-    """Landmarks (1, 110, 2) of an average face, moved and resized about the middle of its mouth."""
-    points = StillLandmarks(8).mean.detach()[None]
+def face(x: float = 0.0, y: float = 0.0, size: float = 1.0, opening: float = 0.1) -> Tensor:
+    """Landmarks (1, 110, 2) of an average face, moved and resized about the middle of its mouth, which is open."""
+    points = StillLandmarks(8).mean.detach()[None].clone()
+    upper, lower = (points[:, POINTS.index(m)] for m in (13, 14))
+    eyes = (points[:, _EYES[0]] - points[:, _EYES[1]]).norm()
+    centre = (upper + lower)[:, None] / 2
+    points[:, _INNER] = (points[:, _INNER] - centre) * torch.tensor([1.0, opening * eyes / (upper - lower).norm()])
+    points[:, _INNER] += centre
     middle = points[:, : len(LIPS)].mean(1, keepdim=True)
     return (points - middle) * size + middle + torch.tensor([x, y])
 
@@ -163,6 +168,15 @@ def test_what_shuts_the_gate() -> None:
     assert between == sorted(between, reverse=True) and sum(0 < g < 1 for g in between) > 5
 
 
+def test_a_closed_mouth_is_restored_by_half() -> None:
+    gate = GateConfig()
+    values = [gate.target(face(opening=opening)).item() for opening in (0.0, gate.closed[1], 0.05, gate.closed[0], 0.3)]
+    assert values == pytest.approx([gate.least, gate.least, 0.75, 1, 1], abs=0.01)
+    assert gate.target(torch.cat([face(opening=0.0), turned(0.8)])).tolist() == [gate.least, 0]
+    points = face(opening=0.05)
+    assert measured(points)[0, 0].item() == pytest.approx(0.05, abs=1e-4)
+
+
 def test_a_hand_over_the_mouth_shuts_the_gate(weights: Path) -> None:
     lips, skin = (0.3, -0.4, -0.3), (0.2, 0.0, -0.1)
     cases = {
@@ -214,12 +228,7 @@ def test_landmarks_that_are_no_face_leave_the_picture_finite(weights: Path, kind
 
 def test_the_reference_is_the_still_that_shows_teeth_best(weights: Path) -> None:
     def still(grey: float, opening: float) -> tuple[Tensor, Tensor]:
-        points = face().clone()
-        middle = points[:, _INNER].mean(1, keepdim=True)
-        eyes = (points[:, _EYES[0]] - points[:, _EYES[1]]).norm()
-        now = points[:, POINTS.index(14), 1] - points[:, POINTS.index(13), 1]
-        points[:, _INNER] = (points[:, _INNER] - middle) * torch.tensor([1.0, float(opening * eyes / now)]) + middle
-        return torch.full((1, 3, 256, 256), grey), points
+        return torch.full((1, 3, 256, 256), grey), face(opening=opening)
 
     one = TeethStage(weights, TINY)
     closed, dark, bright = (one.remember(*still(*s)) for s in ((0.8, 0.01), (-0.8, 0.2), (0.8, 0.2)))
