@@ -112,7 +112,7 @@ class NetworkReconstructor:
         device: str = "cpu",
         stills: int = 1,
         bfloat16: bool | None = None,
-        teeth: bool | Path = False,
+        teeth: bool | Path = True,
     ) -> None:
         if not 1 <= stills <= 3:
             raise ValueError(f"{stills} stills at once: 1 to 3")

@@ -292,6 +292,7 @@ def test_teeth_weights_must_be_there(weights: Path, teeth: Path, monkeypatch: py
         NetworkReconstructor(weights, TINY, teeth=missing)
     monkeypatch.setattr(teeth_stage, "DEFAULT_WEIGHTS", missing)
     with pytest.raises(UserError, match=r"none\.safetensors"):
-        NetworkReconstructor(weights, TINY, teeth=True)
+        NetworkReconstructor(weights, TINY)
     monkeypatch.setattr(teeth_stage, "DEFAULT_WEIGHTS", teeth)
-    assert NetworkReconstructor(weights, TINY, teeth=True).backend.endswith("+ teeth")
+    for model in (NetworkReconstructor(weights, TINY), NetworkReconstructor(weights, TINY, teeth=True)):
+        assert model.backend.endswith("+ teeth")
