@@ -38,7 +38,8 @@ _FAR = 2.0
 class GateConfig:
     """Each pair: where the gate begins to fall, and where it is shut; in between linear, and the least of all holds.
 
-    yaw: of the head, either way, units of `Hints`. narrow, wide: width of the outer lips, pixels; a wide one leaves the
+    yaw: of the head, either way, units of `Hints`; turned: away from the reference's, as the upsampler paints a mouth
+    roughly that its still shows from elsewhere. narrow, wide: width of the outer lips, pixels; a wide one leaves the
     crop. edge: pixels between the outer lips and the picture's edge. covered: share of the reference's `redness` that
     the drawn lips lack, as a hand is there. closed: opening of the mouth, as in `Hints`; here the gate does not fall
     below `least`: of a closed mouth there is little to know better. step: change of the gate a tick, at most.
@@ -49,6 +50,7 @@ class GateConfig:
     """
 
     yaw: tuple[float, float] = (0.35, 0.5)
+    turned: tuple[float, float] = (0.2, 0.35)
     narrow: tuple[float, float] = (20.0, 12.0)
     wide: tuple[float, float] = (78.0, 90.0)
     edge: tuple[float, float] = (6.0, 0.0)
@@ -59,7 +61,7 @@ class GateConfig:
 
     def target(self, points: Tensor) -> Tensor:
         """Where the gate tends to with landmarks (B, 110, 2) in [-1, 1]: (B,) in [0, 1], 0 where they are no face.
-        `covered` is `uncovered`'s.
+        What follows from the reference is `beside`'s.
         """
         finite = torch.isfinite(points).all(2).all(1) & (points.abs().amax((1, 2)) < _FAR)
         points = _sane(points)
@@ -67,24 +69,26 @@ class GateConfig:
         low, high = lips.amin(1), lips.amax(1)
         width = (high - low)[:, 0]
         edge = torch.minimum(low.amin(1), PICTURE - high.amax(1))
-        yaw = in_head(points[:, [_NOSE]], head_of(points))[:, 0, 0].abs()
-        pairs = ((yaw, self.yaw), (width, self.narrow), (width, self.wide), (edge, self.edge))
+        pairs = ((_yaw(points).abs(), self.yaw), (width, self.narrow), (width, self.wide), (edge, self.edge))
         opened = self.least + (1 - self.least) * _ramp(_opening(points), self.closed)
         return torch.stack([opened, *(_ramp(*pair) for pair in pairs)]).amin(0) * finite
 
-    def uncovered(self, drawn: Tensor, known: Tensor) -> Tensor:
-        """The same by `redness` (B,) of drawn lips and of the reference's."""
-        return _ramp((known - drawn) / known.clamp_min(_PALE), self.covered)
+    def beside(self, reference: Reference, points: Tensor, red: Tensor) -> Tensor:
+        """The same beside a reference, (B,). red: the `redness` of the drawn lips, (B,)."""
+        lost = (reference.redness - red) / reference.redness.clamp_min(_PALE)
+        away = (_yaw(points) - reference.yaw).abs()
+        return torch.minimum(_ramp(lost, self.covered), _ramp(away, self.turned))
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A still's mouth. memory: of `Teeth.remember`; redness: (1,), of its lips; shown: how well it shows teeth, at
-    least 0, lower where the gate would not be open.
+    """A still's mouth. memory: of `Teeth.remember`; redness of its lips and yaw of its head, (1,); shown: how well
+    it shows teeth, at least 0, lower where the gate would not be open.
     """
 
     memory: Tensor
     redness: Tensor
+    yaw: Tensor
     shown: float
 
 
@@ -132,7 +136,7 @@ class TeethStage:
         with precision(self._device, self._bfloat16):
             memory = self._model.remember(crop, lip_planes(sane, corner, distance))
         shown = teeth_shown(sane, picture) * self._gate_config.target(points)
-        return Reference(memory, redness(crop, distance), float(shown))
+        return Reference(memory, redness(crop, distance), _yaw(sane), float(shown))
 
     def use(self, references: Sequence[Reference]) -> None:
         """Choose the one that shows teeth best. The one in use stays while it is among them and nearly as good."""
@@ -146,7 +150,7 @@ class TeethStage:
         """The next tick: a drawn picture (1, 3, 256, 256) in [-1, 1] and its landmarks (1, 110, 2) -> a picture of the
         same shape with its mouth restored, or the same one where the gate is shut.
 
-        The 8x8 average of the picture moves by a level at the most, and to pull it back was found to make it worse.
+        The 8x8 average of the picture moves by a level or two at the most; to pull it back was found to make it worse.
         """
         gate, reference = self._gate_config, self._reference
         target = gate.target(points)
@@ -154,7 +158,7 @@ class TeethStage:
         corner = mouth_corner(points)
         distance, crop = lip_distance(points, corner), cut(picture, corner).clamp(-1, 1)
         if reference is not None:
-            target = torch.minimum(target, gate.uncovered(redness(crop, distance), reference.redness))
+            target = torch.minimum(target, gate.beside(reference, points, redness(crop, distance)))
         self._gate = target if self._gate is None else self._gate + (target - self._gate).clamp(-gate.step, gate.step)
         if self._device.type == "cpu" and not self._gate.any():
             return picture
@@ -181,6 +185,11 @@ def _ramp(value: Tensor, pair: tuple[float, float]) -> Tensor:
     """1 at the pair's first, 0 at its second, linear between and level beyond."""
     full, shut = pair
     return ((value - shut) / (full - shut)).clamp(0, 1)
+
+
+def _yaw(points: Tensor) -> Tensor:
+    """Of the head (B,), as in `Hints`."""
+    return in_head(points[:, [_NOSE]], head_of(points))[:, 0, 0]
 
 
 def _opening(points: Tensor) -> Tensor:

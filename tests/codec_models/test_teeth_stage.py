@@ -202,6 +202,20 @@ def test_a_hand_over_the_mouth_shuts_the_gate(weights: Path) -> None:
     assert one.gate.item() == 1
 
 
+def test_a_head_turned_away_from_the_reference_shuts_the_gate(weights: Path) -> None:
+    one, drawn = TeethStage(weights, TINY), picture()
+    for still, now, gate in ((0.0, 0.1, 1), (0.0, 0.4, 0), (0.2, -0.25, 0), (0.25, 0.3, 1), (-0.3, -0.3, 1)):
+        one.reset()
+        one.use([])
+        one.use([one.remember(drawn, turned(still))])
+        one.restore(drawn, turned(now))
+        assert one.gate is not None and one.gate.item() == gate, (still, now)
+        one.use([])
+        one.reset()
+        one.restore(drawn, turned(0.3))
+        assert one.gate.item() == 1, "without a reference there is nothing to be turned from"
+
+
 def test_redness_is_that_of_lips_over_skin() -> None:
     drawn = painted((0.2, -0.6, 0.0), (0.0, 0.0, 0.0))
     corner = mouth_corner(face())
