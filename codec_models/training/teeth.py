@@ -51,9 +51,9 @@ class TeethWeights:
     """
 
     l1: float = 1.0
-    l2: float = 1.0
+    l2: float = 3.0
     gradient: float = 0.5
-    energy: float = 0.3
+    energy: float = 5.0
     perceptual: float = 0.3
     features: float = 0.3
     adversarial: float = 0.02
@@ -72,7 +72,7 @@ class TeethRecipe:
     minutes: float = 30.0
     steps: int | None = None
     batch: int = 16
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-3
     cooldown: float = 0.4
     ema: float = 0.998

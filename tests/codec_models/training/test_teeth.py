@@ -165,6 +165,14 @@ def test_local_energy_sees_detail_wherever_it_is() -> None:
     assert flat.grad is not None and torch.isfinite(flat.grad).all()
 
 
+def test_detail_is_not_asked_for_where_all_is_wrong() -> None:
+    t = training(painted(4), dataclasses.replace(QUICK, worse=0.0))
+    b = t.sampler.batch()
+    lost = dataclasses.replace(b, drawn=b.drawn + 0.8)
+    soft, wrong = (float(t._plain_terms(x.drawn, b.truth, x)["energy"]) for x in (b, lost))
+    assert 0 < wrong < 0.3 * soft
+
+
 def test_batches_are_augmented_alike() -> None:
     recipe = dataclasses.replace(QUICK, batch=16, worse=0.0, coded=0.0, same=0.0)
     pool = painted(4)
