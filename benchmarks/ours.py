@@ -184,6 +184,7 @@ class OurCodec:
 
     def _reconstruct(self, stream: FaceStream, model: Reconstructor, variant: Variant) -> NDArray[np.uint8]:
         model.set_identity(self.still[1])
+        model.fps = stream.config.fps
         model.reset()
         arrivals = {k + STILL_DELAY: k for k in self._still_ticks(variant) if k}
         out = []
@@ -191,7 +192,8 @@ class OurCodec:
             if k in arrivals:
                 model.set_identity(self._still_at(arrivals[k])[1])
             out.append(model.tick(tick, voice if variant.audio else None))
-        return np.stack(out)
+        out += [model.tick(FaceTick(None, None), None) for _ in range(model.delay)]
+        return np.stack(out[model.delay :])
 
     def _figures(self, stream: FaceStream, still_bytes: int) -> Row:
         row = self._rate(stream.total_bytes, still_bytes)
@@ -216,6 +218,8 @@ class Enlarged:
 
     backend = "bicubic"
     device = "cpu"
+    delay = 0
+    fps: int | None = None
 
     def __init__(self) -> None:
         self._low = np.full((8, 8, 3), 128, np.float32)

@@ -33,6 +33,8 @@ DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "interpolation.safetensors
 _FARTHEST = 2.0
 """Intervals beyond a frame at which it is predicted at most; later its last prediction holds."""
 _TIMES = 5
+_LOUD = 8.0
+"""Frames differ from one another by a hundredth of their range: differences are made as large as the frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +64,20 @@ class Interpolation(nn.Module):
         super().__init__()
         self.config = config = config or InterpolationConfig()
         c, d = config.channels, config.drawn
-        self.first = TimeConv(4, c, (3, 3, 3))
+        self.first = TimeConv(7, c, (3, 3, 3))
         self.hints = nn.Linear(HINTS + 1, c)
         self.mix = nn.Sequential(*(Residual(c, 3) for _ in range(config.blocks)))
-        self.join = conv(2 * c + 12, d)
-        self.condition = nn.Sequential(nn.Linear(2 * HINTS + 2 + _TIMES, d), nn.SiLU(), nn.Linear(d, 4 * d))
+        self.join = conv(2 * c + 9, d)
+        self.condition = nn.Sequential(nn.Linear(3 * HINTS + 2 + _TIMES, d), nn.SiLU(), nn.Linear(d, 4 * d))
         self.draw, self.change = Residual(d), conv(d, 3)
-        nn.init.zeros_(self.change.weight)
+        for p in self.change.parameters():
+            nn.init.zeros_(p)
 
     def encode(self, frames: Tensor, times: Tensor, hints: Tensor, has: Tensor) -> Keys:
         """See `Keys`; frames at the start of a stream repeat the oldest."""
         late = (times.diff(dim=1) / INTERVAL - 1).clamp(-1, _FARTHEST)
         late = F.pad(late, (1, 0))[:, None, :, None, None].expand(-1, -1, -1, GRID, GRID)
-        x = self.first(torch.cat([frames.transpose(1, 2), late], 1))
+        x = self.first(torch.cat([frames.transpose(1, 2), _LOUD * (frames - frames[:, -1:]).transpose(1, 2), late], 1))
         told = self.hints(torch.cat([normalised(hints) * has[..., None], has[..., None]], 2))
         x = self.mix(x + told.transpose(1, 2)[..., None, None])
         return Keys(frames, times, hints, has, x.transpose(1, 2))
@@ -94,9 +97,13 @@ class Interpolation(nn.Module):
         told = [has * keys.has[row, k] for k in (before, after)]
         told[1] = told[1] * there
         moves = [(hints - keys.hints[row, k]) * t[..., None] for k, t in zip((before, after), told, strict=True)]
+        # what the linear mixture does not know: how far the head is from where even motion would have brought it
+        weight = (share * told[1])[..., None]
+        off = moves[0] * (1 - weight) + moves[1] * weight
         when = torch.stack([since / INTERVAL, (since / INTERVAL).square() / 2, share, there, gap / INTERVAL - 1], 2)
-        scale = hints.new_tensor(SCALE)
-        condition = torch.cat([moves[0] * scale, moves[1] * scale, told[0][..., None], told[1][..., None], when], 2)
+        scale = _LOUD * hints.new_tensor(SCALE)
+        told_moves = [m * scale for m in (*moves, off)]
+        condition = torch.cat([*told_moves, told[0][..., None], told[1][..., None], when], 2)
         shift, gain, shift2, gain2 = self.condition(condition).flatten(0, 1)[..., None, None].chunk(4, 1)
 
         old, new = (keys.frames[row, k].flatten(0, 1) for k in (before, after))
@@ -104,13 +111,12 @@ class Interpolation(nn.Module):
         # where no later frame is known its place is taken by the one before, whose share is then all
         new = torch.where(known > 0, new, old)
         mixed = torch.lerp(old, new, share.flatten()[:, None, None, None])
-        now, flat = hints.flatten(0, 1), [m.flatten(0, 1) for m in moves]
-        carried = [moved(frame, now, move) for frame, move in zip((old, new), flat, strict=True)]
+        carried = moved(mixed, hints.flatten(0, 1), off.flatten(0, 1))
         features = [keys.features[row, before].flatten(0, 1), keys.features[row, after].flatten(0, 1) * known]
-        x = self.join(torch.cat([*features, mixed, new - old, carried[0] - old, carried[1] - new], 1))
+        x = self.join(torch.cat([*features, mixed, _LOUD * (new - old), _LOUD * (carried - mixed)], 1))
         x = x * (1 + gain) + shift
         x = self.draw(x) * (1 + gain2) + shift2
-        changed: Tensor = mixed + self.change(F.silu(x))
+        changed: Tensor = mixed + self.change(F.silu(x)) / _LOUD
         return changed.view(b, q, 3, GRID, GRID)
 
 

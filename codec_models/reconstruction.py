@@ -17,22 +17,37 @@ from .bitstream.timing import PICTURE
 from .errors import UserError
 
 NAMES = ("auto", "network", "still-colour")
+LOOKAHEAD = 0
+"""Frames that interpolation waits for at 5 fps unless told otherwise."""
 
 
 class Reconstructor(Protocol):
     """Stateful predictor: the still is set once, then one picture is drawn a tick.
 
-    backend and device name what really runs, for the report. Not thread-safe: one call, one thread at a time.
+    backend and device name what really runs, for the report. Not thread-safe: one call, one thread at a time. fps: of
+    the 8x8 stream, 5 or 25, where the sender has told; None: to be found out. delay: see `tick`.
     """
 
-    backend: str
-    device: str
+    @property
+    def backend(self) -> str: ...
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def delay(self) -> int: ...
+
+    @property
+    def fps(self) -> int | None: ...
+
+    @fps.setter
+    def fps(self, fps: int | None) -> None: ...
 
     def set_identity(self, still: IdentityStill) -> None:
         """A still (again, or another one of the same person) has arrived."""
 
     def tick(self, face: FaceTick, voice: NDArray[np.int16] | None) -> NDArray[np.uint8]:
-        """Draw the picture of the next tick, (256, 256, 3) uint8 RGB.
+        """Draw the picture of the next tick, (256, 256, 3) uint8 RGB; or of the one `delay` ticks before it.
 
         face: the decoded tick; its picture is None where the tick brought none (5 fps, a lost tick).
         voice: the tick's 1920 samples at 48 kHz, or None when they are missing.
@@ -49,10 +64,16 @@ def _on_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def reconstructor(name: str = "auto", say: Callable[[str], None] = _on_stderr) -> Reconstructor:
+def reconstructor(
+    name: str = "auto",
+    say: Callable[[str], None] = _on_stderr,
+    lookahead: int = LOOKAHEAD,
+    teeth: bool = True,
+) -> Reconstructor:
     """A new reconstruction. name: "network", "still-colour", or "auto" for the network where it can run here, else
     the still with the received colours; then `say` gets one line with the reason.
 
+    lookahead: frames that interpolation waits for at 5 fps, 0 or 1. teeth: whether the network restores them.
     Raises UserError on another name, and where the network was asked for by name and cannot run.
     """
     if name not in NAMES:
@@ -61,10 +82,11 @@ def reconstructor(name: str = "auto", say: Callable[[str], None] = _on_stderr) -
         # read when torch is loaded: threads that wait must not take the cores from the rest of the call
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
+            from .interpolated import Interpolated
             from .network import NetworkReconstructor
+            from .slow_stream import SlowStream
 
-            network: Reconstructor = NetworkReconstructor()
-            return network
+            return Interpolated(NetworkReconstructor(teeth=teeth), SlowStream(lookahead))
         except ImportError as e:
             reason = f"{e.name or 'a package'} is not installed"
         except UserError as e:
@@ -85,6 +107,8 @@ class StillColour:
 
     backend = "still-colour"
     device = "cpu"
+    delay = 0
+    fps: int | None = None
 
     def __init__(self) -> None:
         self._still: NDArray[np.float32] | None = None

@@ -1,8 +1,8 @@
 """Trains frame interpolation: `python -m codec_models.training interpolation --clips DIR --labels F --out DIR`.
 
 Every form is trained at once, for they differ only in the ticks that are asked for: those between the frames of a
-window, those between the two newest, those after the newest. A further term compares the changes from tick to tick,
-also across the arrival of a frame: a prediction that is put right with a jerk every 200 ms is seen as a flicker.
+window, those between the two newest, those after the newest. A further term looks at the change in the tick in
+which a frame comes: a prediction that is put right with a jerk every 200 ms is seen as a flicker.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..interpolation import INTERVAL, Interpolation
 from .checkpoint import save_weights
+from .draws import Dice
 from .keyframes import NEWEST, Stretches, StretchSampler
 from .progress import Progress, training_line
 
@@ -32,13 +33,13 @@ _LAST, _NEXT = NEWEST * INTERVAL, (NEWEST + 1) * INTERVAL
 @dataclass(frozen=True, slots=True)
 class InterpolationRecipe:
     """minutes: of training; steps: end after so many instead, for tests. ahead: weight of ticks after the newest frame,
-    far: of those that come when the next frame is lost, inside: of those within the window; jerk: of the changes from
-    tick to tick. The learning rate falls along half a cosine.
+    far: of those that come when the next frame is lost, inside: of those within the window; jerk: of the
+    change in the tick in which a frame comes. The learning rate falls along half a cosine.
     """
 
     minutes: float = 15.0
     steps: int | None = None
-    batch: int = 48
+    batch: int = 16
     learning_rate: float = 2e-3
     weight_decay: float = 1e-3
     ahead: float = 1.0
@@ -51,7 +52,7 @@ class InterpolationRecipe:
     def rate(self, step: int, progress: float) -> float:
         """Learning rate at a step and share of the run."""
         falling = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-        return self.learning_rate * min(1.0, (step + 1) / _WARM_UP) * falling
+        return self.learning_rate * min(1.0, max((step + 1) / _WARM_UP, progress / 0.05)) * falling
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +69,39 @@ class InterpolationFigures:
     window_nohints: float
 
 
-def losses(network: Interpolation, s: Stretches, recipe: InterpolationRecipe, some: Tensor) -> dict[str, Tensor]:
-    """The weighted terms for a batch; some: ticks inside the window (of the stretch) that are asked for."""
-    now, then = s.keys(network, NEWEST), s.keys(network, NEWEST + 1)
-    ticks = torch.cat([some, torch.arange(_LAST - INTERVAL, _NEXT + INTERVAL, device=some.device)])
-    made = s.at(network, now, ticks)
-    inside, recent, ahead, far = torch.split(made, [len(some), INTERVAL, INTERVAL, INTERVAL], 1)
-    later = s.at(network, then, torch.arange(_LAST, _NEXT + INTERVAL, device=some.device))
-    recent2, ahead2 = torch.split(later, INTERVAL, 1)
-    truth = s.truth
-    mid, end = truth[:, _LAST - INTERVAL : _NEXT], truth[:, _LAST : _NEXT + INTERVAL]
-    between, live = torch.cat([recent, recent2], 1), torch.cat([ahead, ahead2], 1)
+def losses(network: Interpolation, s: Stretches, recipe: InterpolationRecipe, dice: Dice) -> dict[str, Tensor]:
+    """The weighted terms for a batch, on random ticks of every form."""
+    device = s.truth.device
+
+    def some(first: int, last: int, count: int) -> list[int]:
+        return sorted((torch.randperm(last - first, generator=dice.generator)[:count] + first).tolist())
+
+    # the last tick before a frame comes and the first one after belong together: a pair on each side of the seam
+    inside, recent = some(_BEGIN, _LAST - INTERVAL, 3), [*some(_LAST - INTERVAL, _LAST - 1, 2), _LAST - 1]
+    ahead, far = [*some(_LAST, _NEXT - 1, 2), _NEXT - 1], some(_NEXT, _NEXT + INTERVAL, 1)
+    asked = [*inside, *recent, *ahead, *far]
+    made = dict(zip(asked, s.at(network, s.keys(network, NEWEST), _at(asked, device)).unbind(1), strict=True))
+    asked = [_LAST, *some(_LAST + 1, _NEXT, 2), _NEXT, *some(_NEXT + 1, _NEXT + INTERVAL, 2)]
+    then = dict(zip(asked, s.at(network, s.keys(network, NEWEST + 1), _at(asked, device)).unbind(1), strict=True))
+
+    def error(pairs: list[tuple[int, Tensor]]) -> Tensor:
+        return apart(torch.stack([m for _, m in pairs], 1), s.truth[:, [k for k, _ in pairs]])
+
+    def jerk(tick: int) -> Tensor:
+        change = s.truth[:, tick] - s.truth[:, tick - 1]
+        return apart((then[tick] - made[tick - 1])[:, None], change[:, None])
+
     return {
-        "between": apart(between, mid),
-        "ahead": recipe.ahead * apart(live, end),
-        "far": recipe.far * apart(far, truth[:, _NEXT : _NEXT + INTERVAL]),
-        "inside": recipe.inside * apart(inside, truth[:, some]),
-        "jerk": recipe.jerk * (apart(between.diff(dim=1), mid.diff(dim=1)) + apart(live.diff(dim=1), end.diff(dim=1))),
+        "between": error([(k, made[k]) for k in recent] + [(k, m) for k, m in then.items() if k < _NEXT]),
+        "ahead": recipe.ahead * error([(k, made[k]) for k in ahead] + [(k, m) for k, m in then.items() if k >= _NEXT]),
+        "far": recipe.far * error([(k, made[k]) for k in far]),
+        "inside": recipe.inside * error([(k, made[k]) for k in inside]),
+        "jerk": recipe.jerk * (jerk(_LAST) + jerk(_NEXT)),
     }
+
+
+def _at(ticks: list[int], device: torch.device) -> Tensor:
+    return torch.tensor(ticks, device=device)
 
 
 def apart(made: Tensor, truth: Tensor) -> Tensor:
@@ -99,7 +115,7 @@ class InterpolationEvaluation:
     def __init__(self, sampler: StretchSampler, each: int = 6) -> None:
         self._stretches = []
         for k, clip in enumerate(sampler.corpus.clips):
-            last = clip.frames - (NEWEST + 1) * INTERVAL - 1
+            last = clip.frames - (NEWEST + 1) * INTERVAL
             if last >= 0:
                 starts = sorted({int(k * last / (each - 1)) for k in range(each)})
                 self._stretches.append(sampler.plain(k, starts))
@@ -156,8 +172,7 @@ def train_interpolation(
     while progress < 1:
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate(step, progress)
-        inside = torch.randperm(_LAST - INTERVAL - _BEGIN, generator=sampler.dice.generator)[:5].sort().values + _BEGIN
-        terms = losses(network, sampler.batch(recipe.batch), recipe, inside.to(sampler.corpus.device))
+        terms = losses(network, sampler.batch(recipe.batch), recipe, sampler.dice)
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(torch.stack(list(terms.values())).sum())
         norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -1,0 +1,178 @@
+"""A stream at 5 fps filled up to 25 fps tick by tick, as a call needs it, by `interpolation.Interpolation`.
+
+Look-ahead 0: a tick is predicted from the frames that are there and put right when the next one comes. Look-ahead 1:
+what comes out is older by one interval, so that the next frame is known. A stream at 25 fps passes through untouched
+and undelayed.
+
+A frame is 5 ticks after the one before it, or 10 where one was lost; one that comes late, by redundancy, is given back
+its true place, a multiple of 5 ticks from the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .bitstream.face import FaceTick
+from .hint_measure import HINTS
+from .interpolation import FRAMES, INTERVAL, Interpolation, Keys, load_interpolation
+
+HELD_HINTS = 12
+"""Ticks for which hints hold when none come: half a second, then the network does without."""
+_MISPLACED = 3
+"""Frames in a row off the rhythm, after which theirs is the new one."""
+
+
+@dataclass(slots=True)
+class HeldHints:
+    """The hints of a tick (12,) raw, held over ticks without; known: 1 or 0."""
+
+    values: NDArray[np.float32] = dataclasses.field(default_factory=lambda: np.zeros(HINTS, np.float32))
+    age: int | None = None
+
+    def push(self, face: FaceTick) -> None:
+        if face.hints is not None:
+            self.values, self.age = np.array(astuple(face.hints), np.float32), 0
+        elif self.age is not None:
+            self.age = self.age + 1 if self.age < HELD_HINTS else None
+
+    @property
+    def known(self) -> float:
+        return float(self.age is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    time: int
+    picture: NDArray[np.uint8]
+    hints: NDArray[np.float32]
+    known: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    face: FaceTick
+    hints: NDArray[np.float32]
+    known: float
+
+
+class SlowStream:
+    """Stateful: `push` every tick, in order. Raises UserError where the weights cannot be used.
+
+    lookahead: frames, 0 or 1. fps: of the stream, 5 or 25 as the sender says, or None: then it is a slow one once a
+    frame has come 5 ticks or a multiple of that after the one before, none ever having come sooner.
+    """
+
+    def __init__(self, lookahead: int = 0, weights: Path | None = None, fps: int | None = None) -> None:
+        if lookahead not in (0, 1):
+            raise ValueError(f"a look-ahead of {lookahead} frames: 0 or 1")
+        self.lookahead, self.fps = lookahead, fps
+        self._network: Interpolation = load_interpolation(weights)
+        # the first use is slow
+        self.window(np.full((FRAMES, 8, 8, 3), 128, np.uint8))
+        self.reset()
+
+    def reset(self) -> None:
+        """Another stream starts; its fps is as told before."""
+        self._tick = -1
+        self._frames: deque[_Frame] = deque(maxlen=FRAMES)
+        self._keys: Keys | None = None
+        self._hints = HeldHints()
+        self._recent: deque[_Waiting] = deque(maxlen=INTERVAL)
+        self._waiting: deque[_Waiting] = deque()
+        self._sooner = self._slow = False
+        self._misplaced = 0
+
+    @property
+    def slow(self) -> bool:
+        """Whether the stream is one at 5 fps, as far as is known."""
+        return self.fps == 5 if self.fps is not None else self._slow and not self._sooner
+
+    @property
+    def delay(self) -> int:
+        """Ticks by which what comes out is older than what went in."""
+        return INTERVAL * self.lookahead if self.slow else 0
+
+    @torch.inference_mode()
+    def push(self, face: FaceTick) -> FaceTick | None:
+        """The tick `delay` ticks before this one, its picture filled in; None where there is none yet.
+
+        When the delay grows, ticks come out None until it has; when it shrinks, those that waited are left out.
+        """
+        self._tick += 1
+        self._hints.push(face)
+        now = _Waiting(face, self._hints.values, self._hints.known)
+        self._recent.append(now)
+        self._waiting.append(now)
+        if face.picture is not None:
+            self._received(face.picture)
+        delay = self.delay
+        if len(self._waiting) <= delay:
+            return None
+        while len(self._waiting) > delay + 1:
+            self._waiting.popleft()
+        out = self._waiting.popleft()
+        if not self.slow or self._keys is None:
+            return out.face
+        return dataclasses.replace(out.face, picture=self._at(self._tick - delay, out.hints, out.known))
+
+    def _received(self, picture: NDArray[np.uint8]) -> None:
+        time = self._tick
+        if self._frames:
+            since = time - self._frames[-1].time
+            off = since % INTERVAL
+            self._slow = self._slow or since >= INTERVAL
+            self._sooner = self._sooner or since < INTERVAL - 1
+            if off and since > off and self._misplaced < _MISPLACED:
+                self._misplaced += 1
+                time -= off
+            else:
+                self._misplaced = 0
+        then = self._recent[time - self._tick - 1]
+        self._frames.append(_Frame(time, picture, then.hints, then.known))
+        self._keys = self._encoded() if self.slow else None
+
+    def _encoded(self) -> Keys:
+        frames = [self._frames[0]] * (FRAMES - len(self._frames)) + list(self._frames)
+        pictures = np.stack([f.picture for f in frames])
+        return self._network.encode(
+            _unit(pictures)[None],
+            torch.tensor([[float(f.time) for f in frames]]),
+            torch.from_numpy(np.stack([f.hints for f in frames]))[None],
+            torch.tensor([[f.known for f in frames]]),
+        )
+
+    def _at(self, tick: int, hints: NDArray[np.float32], known: float) -> NDArray[np.uint8]:
+        assert self._keys is not None
+        times = torch.tensor([[float(tick)]])
+        made = self._network.at(self._keys, times, torch.from_numpy(hints)[None, None], torch.tensor([[known]]))
+        return np.asarray(_levels(made[0, 0]).round(), np.uint8)
+
+    @torch.inference_mode()
+    def window(self, frames: NDArray[np.uint8], hints: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """The paper's form: frames (5, 8, 8, 3) RGB and the raw hints (25, 12) of all ticks -> (25, 8, 8, 3), 0 to 255.
+
+        Frame k is at tick 5 k; the last four ticks come after the last frame. Keeps no state.
+        """
+        ticks = torch.arange(FRAMES * INTERVAL, dtype=torch.float32)[None]
+        known = torch.full((1, FRAMES * INTERVAL), float(hints is not None))
+        told = torch.zeros(1, FRAMES * INTERVAL, HINTS) if hints is None else torch.from_numpy(hints)[None].float()
+        at = slice(None, None, INTERVAL)
+        keys = self._network.encode(_unit(frames)[None], ticks[:, at], told[:, at], known[:, at])
+        return _levels(self._network.at(keys, ticks, told, known)[0])
+
+
+def _unit(pictures: NDArray[np.uint8]) -> torch.Tensor:
+    """(n, 8, 8, 3) uint8 -> (n, 3, 8, 8) in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), np.float32)) / 127.5 - 1
+
+
+def _levels(frames: torch.Tensor) -> NDArray[np.float32]:
+    """(..., 3, 8, 8) in [-1, 1] -> (..., 8, 8, 3), 0 to 255."""
+    return np.asarray(((frames + 1) * 127.5).clamp(0, 255).movedim(-3, -1).numpy(), np.float32)
