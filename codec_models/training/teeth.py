@@ -51,12 +51,12 @@ class TeethWeights:
     """
 
     l1: float = 1.0
-    l2: float = 3.0
+    l2: float = 2.0
     gradient: float = 0.5
-    energy: float = 5.0
+    energy: float = 4.0
     perceptual: float = 0.3
-    features: float = 0.3
-    adversarial: float = 0.02
+    features: float = 0.1
+    adversarial: float = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class TeethRecipe:
     cooldown: float = 0.4
     ema: float = 0.998
     critic: int = 16
-    critic_from: float = 0.15
+    critic_from: float = 0.3
     forget: float = 0.15
     worse: float = 0.2
     coded: float = 0.3
