@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from .audio_encoder import ROWS
 from .bitstream.face import FaceTick, area_8x8
 from .bitstream.still import IdentityStill
 from .bitstream.timing import SAMPLES_PER_TICK
-from .hint_measure import HINTS
+from .held_hints import HeldHints
 from .layers import channels_last
 from .mel import BANDS, FLOOR, LogMel, normalised
 from .memory import keep_memory
@@ -33,8 +33,6 @@ from .weight_files import filled
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "upsampler.safetensors"
 MAX_STILLS = 8
 """Stills that are kept; the oldest goes."""
-HELD_HINTS = 12
-"""Ticks for which hints hold when none come: half a second, then the network does without."""
 _CHANGE = 12
 """Ticks between two choices of stills: a picture that jumps to and fro is worse than one from the second best."""
 
@@ -42,13 +40,12 @@ _CHANGE = 12
 @dataclass(slots=True)
 class StreamState:
     """All that a stream remembers. window: the last T 8x8 frames, newest last, (3, 8, 8) in [-1, 1]; rows: the last 16
-    log-mel rows (16, 80), log10 power; hints (12,) raw and the ticks since they came.
+    log-mel rows (16, 80), log10 power.
     """
 
     window: deque[NDArray[np.float32]]
     rows: NDArray[np.float32] = field(default_factory=lambda: np.full((ROWS, BANDS), FLOOR, np.float32))
-    hints: NDArray[np.float32] = field(default_factory=lambda: np.zeros(HINTS, np.float32))
-    hints_age: int | None = None
+    hints: HeldHints = field(default_factory=HeldHints)
     log_mel: LogMel = field(default_factory=LogMel)
 
     def push(self, face: FaceTick, voice: NDArray[np.int16] | None) -> None:
@@ -61,10 +58,7 @@ class StreamState:
         samples = np.zeros(SAMPLES_PER_TICK, np.int16) if voice is None else voice
         rows = self.log_mel.push(samples)
         self.rows = np.concatenate([self.rows[len(rows) :], rows])
-        if face.hints is not None:
-            self.hints, self.hints_age = np.array(astuple(face.hints), np.float32), 0
-        elif self.hints_age is not None:
-            self.hints_age = self.hints_age + 1 if self.hints_age < HELD_HINTS else None
+        self.hints.push(face)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,13 +193,13 @@ class NetworkReconstructor:
         identity = self._choose(state.window[-1]) if state.window else None
         if identity is None:
             return None
-        has = np.array([state.hints_age is not None, voice is not None], np.float32)
+        has = np.array([state.hints.known, voice is not None], np.float32)
         with precision(self._device, self._bfloat16):
             output = self._model(
                 identity,
                 self._tensor(np.stack(state.window)),
                 self._tensor(normalised(state.rows).T),
-                self._tensor(state.hints),
+                self._tensor(state.hints.values),
                 self._tensor(has),
                 coarse=False,
             )

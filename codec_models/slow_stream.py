@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,31 +20,12 @@ import torch
 from numpy.typing import NDArray
 
 from .bitstream.face import FaceTick
+from .held_hints import HeldHints
 from .hint_measure import HINTS
 from .interpolation import FRAMES, INTERVAL, Interpolation, Keys, load_interpolation
 
-HELD_HINTS = 12
-"""Ticks for which hints hold when none come: half a second, then the network does without."""
 _MISPLACED = 3
 """Frames in a row off the rhythm, after which theirs is the new one."""
-
-
-@dataclass(slots=True)
-class HeldHints:
-    """The hints of a tick (12,) raw, held over ticks without; known: 1 or 0."""
-
-    values: NDArray[np.float32] = dataclasses.field(default_factory=lambda: np.zeros(HINTS, np.float32))
-    age: int | None = None
-
-    def push(self, face: FaceTick) -> None:
-        if face.hints is not None:
-            self.values, self.age = np.array(astuple(face.hints), np.float32), 0
-        elif self.age is not None:
-            self.age = self.age + 1 if self.age < HELD_HINTS else None
-
-    @property
-    def known(self) -> float:
-        return float(self.age is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ class SessionConfig:
 
     stay: go on when the sender leaves. report: where the JSON report goes. lookahead, teeth: how the reconstruction was
     made, for the report: received 8x8 frames that a picture waits for at 5 fps (what that came to in this call stands
-    beside it, in ms), and whether teeth are restored.
+    beside it, in ms), and whether teeth are to be restored.
     """
 
     place: Place
@@ -350,7 +350,8 @@ class Session:
         counters = self._playout.counters
         figures = summary(seconds, counters, self._playout.traffic, self._shown, self._call.wire, self._engine())
         looking_ahead = {"lookahead": self.config.lookahead, "lookahead_ms": round(1000 * self._renderer.delay_s)}
-        return figures | looking_ahead | {"teeth": self.config.teeth}
+        # not what was asked for: a reconstruction without the network restores none
+        return figures | looking_ahead | {"teeth": "teeth" in figures["backend"]}
 
     # The end.
 

@@ -17,10 +17,11 @@ from codec_models.bitstream.face import FaceTick, area_8x8
 from codec_models.bitstream.hints import Hints
 from codec_models.bitstream.still import IdentityStill
 from codec_models.errors import UserError
+from codec_models.held_hints import HELD_HINTS
 from codec_models.hint_measure import HINTS
 from codec_models.landmark_head import StillLandmarks
 from codec_models.mel import LogMel, normalised
-from codec_models.network import HELD_HINTS, MAX_STILLS, NetworkReconstructor, load_upsampler, picture_bytes
+from codec_models.network import MAX_STILLS, NetworkReconstructor, load_upsampler, picture_bytes
 from codec_models.teeth import Teeth
 from codec_models.upsampler import Upsampler, UpsamplerConfig
 

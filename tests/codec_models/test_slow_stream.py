@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 
 from codec_models.bitstream.face import FaceTick
 from codec_models.bitstream.hints import Hints
+from codec_models.held_hints import HELD_HINTS
 from codec_models.interpolation import HINTS, Interpolation, load_interpolation
-from codec_models.slow_stream import HELD_HINTS, SlowStream
+from codec_models.slow_stream import SlowStream
 
 pytestmark = pytest.mark.unit
 
