@@ -20,7 +20,7 @@ from . import ours
 from .anchors import ANCHORS
 from .clips import Clip
 from .ffmpeg import ffmpeg_path
-from .ours import OurCodec
+from .ours import OurCodec, Variant
 from .report import Row
 
 OURS = (*ours.NAMES, *ours.VARIANTS, *ours.BASELINES)
@@ -34,7 +34,7 @@ class CodecRuns:
     reconstructor: makes the reconstruction of our own codecs.
     """
 
-    reconstructor: Callable[[], Reconstructor]
+    reconstructor: Callable[[Variant], Reconstructor]
     settings: dict[str, str] = field(default_factory=dict)
 
     def clip(self, clip: Clip) -> OurCodec:
@@ -85,13 +85,14 @@ def vmaf_wanted(options: argparse.Namespace) -> bool:
     return not options.no_vmaf and ffmpeg_path() is not None
 
 
-def maker(name: str) -> Callable[[], Reconstructor]:
+def maker(name: str) -> Callable[[Variant], Reconstructor]:
     """Makes reconstructions of one name; says only once why it is not the network. Raises UserError where the network
     is asked for by name and cannot run.
     """
     say = cache(partial(print, file=sys.stderr))
-    first = [reconstructor(name, say)] if name == "network" else []
-    return lambda: first.pop() if first else reconstructor(name, say)
+    if name == "network":
+        reconstructor(name, say)
+    return lambda variant: reconstructor(name, say, variant.lookahead, variant.teeth)
 
 
 def chosen(names: Sequence[str] | None, usual: Sequence[str] = CODECS) -> tuple[list[str], dict[str, str]]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Literal, cast
 
 import numpy as np
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from codec_models.bitstream.face import FaceConfig, FaceDecoder, FaceEncoder, FaceTick, Profile, area_8x8
 from codec_models.bitstream.still import IdentityStill, decode_still, encode_still
 from codec_models.bitstream.timing import PICTURE, TICKS_PER_SECOND, kbps
-from codec_models.reconstruction import Reconstructor, StillColour, enlarge
+from codec_models.reconstruction import LOOKAHEAD, Reconstructor, StillColour, enlarge
 
 from .clips import Clip
 from .metrics import psnr
@@ -30,28 +29,46 @@ from .report import Row
 
 Fps = Literal[25, 5]
 NAMES = ("ours-25", "ours-25-nohints", "ours-5", "ours-5-nohints")
-VARIANTS = ("ours-25-noaudio", "ours-25-nohints-noaudio", "ours-25-stills3", "ours-5-noaudio")
+VARIANTS = (
+    "ours-25-noaudio",
+    "ours-25-nohints-noaudio",
+    "ours-25-noteeth",
+    "ours-25-stills3",
+    "ours-5-noaudio",
+    "ours-5-hold",
+    "ours-5-lookahead0",
+    "ours-5-lookahead1",
+)
 BASELINES = ("bicubic", "still", "still-colour")
 STILL_DELAY = TICKS_PER_SECOND
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What a name such as "ours-25-nohints-noaudio" or "ours-5-stills3" stands for."""
+    """What a name such as "ours-25-nohints-noaudio" or "ours-5-lookahead1" stands for.
+
+    lookahead: frames that interpolation waits for at 5 fps, None where each frame holds until the next comes.
+    """
 
     fps: Fps
     hints: bool = True
     audio: bool = True
+    teeth: bool = True
+    lookahead: int | None = LOOKAHEAD
     stills: int = 1
 
     @classmethod
     def named(cls, name: str) -> Variant:
         """Raises ValueError where the name is none of ours."""
-        match = re.fullmatch(r"ours-(25|5)(-nohints)?(-noaudio)?(?:-stills([2-8]))?", name)
+        match = re.fullmatch(
+            r"ours-(25|5)(-nohints)?(-noaudio)?(-noteeth)?(?:-(hold|lookahead[01]))?(?:-stills([2-8]))?", name
+        )
         if match is None:
             raise ValueError(f"no codec of ours is called {name}")
-        fps, nohints, noaudio, stills = match.groups()
-        return cls(cast(Fps, int(fps)), nohints is None, noaudio is None, int(stills or 1))
+        fps, nohints, noaudio, noteeth, between, stills = match.groups()
+        lookahead = LOOKAHEAD if between is None else None if between == "hold" else int(between[-1])
+        hints, audio, teeth = (part is None for part in (nohints, noaudio, noteeth))
+        return cls(cast(Fps, int(fps)), hints, audio, teeth, lookahead, int(stills or 1))
 
     @property
     def still_share(self) -> list[float]:
@@ -113,14 +130,15 @@ def _ignore(what: str) -> None:
 class OurCodec:
     """All of our codec names on one clip; streams and stills are coded once and shared.
 
-    reconstructor: makes a new one for every run, so that nothing of a run before is left in it.
+    reconstructor: makes a new one for a variant in every run, so that nothing of a run before is left in it.
     """
 
     clip: Clip
     profile: Profile = "full"
-    reconstructor: Callable[[], Reconstructor] = StillColour
+    reconstructor: Callable[[Variant], Reconstructor] = lambda variant: StillColour()
     _streams: dict[tuple[int, bool], FaceStream] = field(default_factory=dict)
     _stills: dict[int, tuple[bytes, IdentityStill]] = field(default_factory=dict)
+    _backends: dict[str, str] = field(default_factory=dict)
 
     def run(self, name: str) -> tuple[NDArray[np.uint8], Row]:
         """The reconstructed frames (N, 256, 256, 3) and the figures of the rate. name: one of `BASELINES`, or what
@@ -136,11 +154,13 @@ class OurCodec:
             return self._reconstruct(stream, model, plain), self._figures(stream, stills)
         variant = Variant.named(name)
         stream = self.stream(variant.fps, variant.hints)
-        frames = self._reconstruct(stream, self.reconstructor(), variant)
+        drawing = self.reconstructor(variant)
+        self._backends[name] = f"{drawing.backend} on {drawing.device}"
+        frames = self._reconstruct(stream, drawing, variant)
         return frames, self._figures(stream, sum(len(self._still_at(k)[0]) for k in self._still_ticks(variant)))
 
     def settings(self, name: str) -> str:
-        """One line that says how the figures of `name` come about."""
+        """One line that says how the figures of `name` come about, after a run of it."""
         if name == "still":
             return f"identity still only, {len(self.still[0])} B"
         variant = Variant(25, hints=False) if name in BASELINES else Variant.named(name)
@@ -149,17 +169,15 @@ class OurCodec:
         if name in BASELINES:
             return f"{line}; {'8x8 enlarged bicubically, no still' if name == 'bicubic' else 'still with 8x8 colours'}"
         stills = "" if variant.stills == 1 else f", {variant.stills} stills, each known 1 s after it was taken"
-        return f"{line}, voice {_on(variant.audio)}{stills}; reconstruction {self._backend}"
+        if variant.fps == 5:
+            ahead = {None: "frames held", 0: "interpolated ahead", 1: "interpolated 200 ms later"}
+            line += f", {ahead[variant.lookahead]}"
+        return f"{line}, voice {_on(variant.audio)}{stills}; reconstruction {self._backends[name]}"
 
     @property
     def still(self) -> tuple[bytes, IdentityStill]:
         """The clip's first picture: as encoded and as the receiver has it."""
         return self._still_at(0)
-
-    @cached_property
-    def _backend(self) -> str:
-        model = self.reconstructor()
-        return f"{model.backend} on {model.device}"
 
     def _still_at(self, tick: int) -> tuple[bytes, IdentityStill]:
         if tick not in self._stills:

@@ -67,13 +67,14 @@ def _on_stderr(line: str) -> None:
 def reconstructor(
     name: str = "auto",
     say: Callable[[str], None] = _on_stderr,
-    lookahead: int = LOOKAHEAD,
+    lookahead: int | None = LOOKAHEAD,
     teeth: bool = True,
 ) -> Reconstructor:
     """A new reconstruction. name: "network", "still-colour", or "auto" for the network where it can run here, else
     the still with the received colours; then `say` gets one line with the reason.
 
-    lookahead: frames that interpolation waits for at 5 fps, 0 or 1. teeth: whether the network restores them.
+    lookahead: frames that interpolation waits for at 5 fps, 0 or 1; None: each holds until the next comes. teeth:
+    whether they are restored. Both are the network's.
     Raises UserError on another name, and where the network was asked for by name and cannot run.
     """
     if name not in NAMES:
@@ -86,7 +87,8 @@ def reconstructor(
             from .network import NetworkReconstructor
             from .slow_stream import SlowStream
 
-            return Interpolated(NetworkReconstructor(teeth=teeth), SlowStream(lookahead))
+            network = NetworkReconstructor(teeth=teeth)
+            return network if lookahead is None else Interpolated(network, SlowStream(lookahead))
         except ImportError as e:
             reason = f"{e.name or 'a package'} is not installed"
         except UserError as e:

@@ -110,7 +110,9 @@ def test_errors_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_names_of_our_variants() -> None:
     assert Variant.named("ours-25") == Variant(25)
-    assert Variant.named("ours-5-nohints-noaudio-stills4") == Variant(5, False, False, 4)
+    assert Variant.named("ours-5-nohints-noaudio-stills4") == Variant(5, False, False, stills=4)
+    assert Variant.named("ours-5-noteeth-lookahead1") == Variant(5, teeth=False, lookahead=1)
+    assert Variant.named("ours-5-hold").lookahead is None
     for name in ("ours-10", "ours-25-noaudio-nohints", "ours-25-stills1", "bicubic"):
         with pytest.raises(ValueError, match=name):
             Variant.named(name)
@@ -134,7 +136,7 @@ class Noting(StillColour):
 
 
 def test_voice_and_stills_are_given_as_the_name_says() -> None:
-    mine = OurCodec(make_clip(60), reconstructor=Noting)
+    mine = OurCodec(make_clip(60), reconstructor=lambda variant: Noting())
     Noting.made.clear()
     mine.run("ours-25-noaudio")
     (one,) = Noting.made
@@ -152,4 +154,4 @@ def test_an_unknown_reconstruction_fails_before_any_work() -> None:
         quality.main(["--reconstruction", "magic"])
     assert exit_.value.code == 2
     with pytest.raises(UserError, match="magic"):
-        quality.maker("magic")()
+        quality.maker("magic")(Variant(25))
