@@ -27,6 +27,7 @@ from benchmarks.extra_measures import Measure, measures
 from benchmarks.ours import OurCodec, Variant
 from benchmarks.progress import Progress
 from benchmarks.report import Row, document, mean_rows, settings, table, write_json
+from benchmarks.smoothness import DEFINITION, MIN_FRAMES, beat_5hz
 from benchmarks.wall import WallRow, telling_frame
 from codec_models.errors import CommandParser, run_command
 
@@ -45,6 +46,8 @@ COLUMNS = {
     "face_found": "face found|.2f",
     "mouth_corr": "mouth corr|.2f",
     "eye_corr": "eye corr|.2f",
+    "beat_5hz": "beat|.1f",
+    "beat_true": "true beat|.1f",
     "csim": "CSIM|.3f",
     "lpips": "LPIPS|.3f",
     "dists": "DISTS|.3f",
@@ -74,12 +77,15 @@ class Quality:
     def run(self, clip: Clip, bar: Progress) -> None:
         mine = self.runs.clip(clip)
         bar.now(f"landmarks  {clip.name}")
+        beat = beat_5hz(clip.frames) if len(clip.frames) >= MIN_FRAMES else None
         truth = landmark_metrics.track(clip.frames, each=lambda: bar.now(f"landmarks  {clip.name}"))
         for codec in self.codecs:
             what = f"{codec}  {clip.name}"
             bar.now(what)
             frames, row = self.runs.run(codec, mine)
             row.update(metrics.picture_quality(clip.frames, frames, self.with_vmaf))
+            if len(frames) >= MIN_FRAMES:
+                row.update(beat_5hz=beat_5hz(frames), beat_true=beat)
             found = None
             if truth is not None:
                 found = landmark_metrics.track(frames, each=lambda what=what: bar.now(what))  # type: ignore[misc]
@@ -144,6 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"wall: {options.wall}")
     if options.json is not None:
         definitions = metrics.DEFINITIONS | landmark_metrics.DEFINITIONS
+        definitions |= {"beat_5hz": DEFINITION, "beat_true": "the same of the true frames"}
         how = settings(codecs=quality.runs.settings, left_out=left_out | without, metrics=definitions)
         write_json(options.json, document(quality.rows, how) | {"mean": mean})
         print(f"figures: {options.json}")

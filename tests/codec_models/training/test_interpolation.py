@@ -49,7 +49,7 @@ def test_every_term_counts_and_the_jerk_is_that_of_differences(small_corpus: Cor
     s = StretchSampler(small_corpus, StretchConfig(lost=0.0), seed=5).batch(4)
     terms = losses(fresh(), s, InterpolationRecipe(), Dice(1, torch.device("cpu")))
     assert set(terms) == {"between", "ahead", "far", "inside", "jerk"}
-    assert all(float(t.detach()) > 0.001 for t in terms.values())
+    assert all(abs(float(t.detach())) > 0.01 for t in terms.values())
     without = losses(fresh(), s, InterpolationRecipe(jerk=0.0, far=0.0), Dice(1, torch.device("cpu")))
     assert float(without["jerk"].detach()) == float(without["far"].detach()) == 0
 
@@ -64,7 +64,9 @@ def test_it_learns_and_writes_averaged_weights(small_corpus: Corpus, tmp_path: P
     shipped = filled(Interpolation(TINY), tmp_path / "interpolation.safetensors")
     with torch.no_grad():
         after = {k: float(v) for k, v in losses(shipped, held_out, recipe, Dice(1, torch.device("cpu"))).items()}
-    assert after["between"] < 0.95 * before["between"] and after["ahead"] < 0.95 * before["ahead"]
+    # of mean squares, so 0.05 is 0.4 dB
+    assert after["between"] < before["between"] - 0.05
+    assert after["ahead"] / recipe.ahead < before["ahead"] / recipe.ahead - 0.05
     written = load_file(tmp_path / "interpolation.safetensors")
     own = network.state_dict()
     assert any(not torch.equal(written[k], own[k].half()) for k in own), "an average, not the last weights"
