@@ -8,6 +8,7 @@ profile, hints in every tick); every codec fills up what is decoded to 25 fps:
 
 - hold: the last received frame (no look-ahead).
 - linear: between the received frames before and after (needs the next one: 200 ms).
+- linear-window: linear within windows of 25 ticks, as ours-window gets them; their last four ticks hold.
 - cubic: Catmull-Rom, tangents from the neighbours (needs two later ones: 400 ms).
 - ours-live-0, ours-live-1: `codec_models.slow_stream.SlowStream` tick by tick, without look-ahead and with one frame.
 - ours-window: the paper's form, 25 ticks of five frames at once; of each window the last four ticks come after its last
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
 INTERVAL = 5
 WINDOW = 25
-BASELINES = ("hold", "linear", "cubic")
+BASELINES = ("hold", "linear", "linear-window", "cubic")
 FORMS = ("ours-window", "ours-live-0", "ours-live-1")
 CODECS = (*BASELINES, *FORMS, *(f"{form}-nohints" for form in FORMS))
 TRUTH = "truth"
@@ -135,6 +136,13 @@ def linear(keys: NDArray[np.int64], pictures: Frames, ticks: NDArray[np.int64]) 
     return np.asarray((1 - share) * pictures[before] + share * pictures[after], np.float32)
 
 
+def linear_window(keys: NDArray[np.int64], pictures: Frames, ticks: NDArray[np.int64]) -> Frames:
+    """As `linear`, but no tick knows a picture of a later window of 25 ticks."""
+    before, after, share = _between(keys, ticks)
+    share = np.where(keys[after] // WINDOW > ticks // WINDOW, 0, share).reshape(-1, *[1] * (pictures.ndim - 1))
+    return np.asarray((1 - share) * pictures[before] + share * pictures[after], np.float32)
+
+
 def cubic(keys: NDArray[np.int64], pictures: Frames, ticks: NDArray[np.int64]) -> Frames:
     """As `linear`, by Catmull-Rom's spline: tangents are the slope between both neighbours of a picture (at the ends
     between it and its only one), at their true distance where one is lost.
@@ -158,6 +166,9 @@ def _between(
     before = np.searchsorted(keys, ticks, "right") - 1
     after = np.minimum(before + 1, len(keys) - 1)
     return before, after, (ticks - keys[before]) / np.maximum(keys[after] - keys[before], 1)
+
+
+_FILLS = {"hold": hold, "linear": linear, "linear-window": linear_window, "cubic": cubic}
 
 
 def live(stream: SlowStream, ticks: Sequence[FaceTick]) -> tuple[Frames, list[float]]:
@@ -205,7 +216,7 @@ def run(codec: str, received: Received, stream: Callable[[int], SlowStream]) -> 
     """
     ticks = received.ticks
     if codec in BASELINES:
-        fill = {"hold": hold, "linear": linear, "cubic": cubic}[codec]
+        fill = _FILLS[codec]
         frames = fill(received.keys, received.pictures.astype(np.float32), np.arange(received.compared))
         return bytes_of(frames), {}
     if codec.endswith("-nohints"):

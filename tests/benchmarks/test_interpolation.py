@@ -24,6 +24,7 @@ from benchmarks.interpolation import (
     cubic,
     hold,
     linear,
+    linear_window,
     live,
     pooled_psnr,
     receive,
@@ -78,6 +79,14 @@ def test_baselines_on_numbers() -> None:
     assert linear(keys, given, ticks)[:, 0, 0, 0] == pytest.approx(straight)
     # A straight line has the slope of its neighbours also where a frame is lost.
     assert cubic(keys, given, ticks)[:, 0, 0, 0] == pytest.approx(straight, abs=1e-5)
+
+
+def test_linear_in_windows_knows_nothing_of_the_next_window() -> None:
+    keys = np.arange(0, 51, 5)
+    given = np.broadcast_to(keys[:, None, None, None], (11, 8, 8, 3)).astype(np.float32)
+    made = linear_window(keys, given, np.arange(50))[:, 0, 0, 0]
+    held = np.minimum(np.arange(50) % 25, 20) + np.arange(50) // 25 * 25
+    assert made == pytest.approx(held)
 
 
 def test_cubic_follows_a_parabola_that_linear_cuts() -> None:
