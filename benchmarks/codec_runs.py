@@ -42,10 +42,10 @@ class CodecRuns:
         return OurCodec(clip, reconstructor=self.reconstructor)
 
     def run(self, codec: str, mine: OurCodec) -> tuple[NDArray[np.uint8], Row]:
-        """The decoded frames (N, 256, 256, 3) and a row with names and rates. codec: one of `CODECS`."""
+        """The decoded frames (N, 256, 256, 3) and a row with names and rates. codec: an anchor or one of ours."""
         clip = mine.clip
         row: Row = {"codec": codec, "clip": clip.name, "frames": len(clip.frames)}
-        if codec in OURS:
+        if ours.is_ours(codec):
             frames, figures = mine.run(codec)
             row.update(figures)
             self.settings.setdefault(codec, mine.settings(codec))
@@ -100,11 +100,13 @@ def chosen(names: Sequence[str] | None, usual: Sequence[str] = CODECS) -> tuple[
     does not exist, and where a codec that was asked for by name cannot run.
     """
     wanted = [n.strip() for n in names if n.strip()] if names is not None else list(usual)
-    unknown = [n for n in wanted if n not in CODECS]
+    unknown = [n for n in wanted if n not in ANCHORS and not ours.is_ours(n)]
     if unknown or not wanted:
-        raise UserError(f"no codec called {', '.join(unknown) or 'that'}; known are {', '.join(CODECS)}")
+        known = f"{', '.join(CODECS)}, and other mixtures of what ours can be"
+        raise UserError(f"no codec called {', '.join(unknown) or 'that'}; known are {known}")
     missing = {n: why for n in wanted if n in ANCHORS and (why := ANCHORS[n].missing()) is not None}
     if missing and names is not None:
         name, why = next(iter(missing.items()))
         raise UserError(f"{name} cannot run: {why}")
-    return [n for n in CODECS if n in wanted and n not in missing], missing
+    every = dict.fromkeys((*CODECS, *wanted))
+    return [n for n in every if n in wanted and n not in missing], missing

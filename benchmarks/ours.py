@@ -41,6 +41,7 @@ VARIANTS = (
 )
 BASELINES = ("bicubic", "still", "still-colour")
 STILL_DELAY = TICKS_PER_SECOND
+_NAME = re.compile(r"ours-(25|5)(-nohints)?(-noaudio)?(-noteeth)?(?:-(hold|lookahead[01]))?(?:-stills([2-8]))?")
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,7 @@ class Variant:
     @classmethod
     def named(cls, name: str) -> Variant:
         """Raises ValueError where the name is none of ours."""
-        match = re.fullmatch(
-            r"ours-(25|5)(-nohints)?(-noaudio)?(-noteeth)?(?:-(hold|lookahead[01]))?(?:-stills([2-8]))?", name
-        )
+        match = _NAME.fullmatch(name)
         if match is None:
             raise ValueError(f"no codec of ours is called {name}")
         fps, nohints, noaudio, noteeth, between, stills = match.groups()
@@ -74,6 +73,11 @@ class Variant:
     def still_share(self) -> list[float]:
         """Where along the clip the stills are taken, 0 to 1."""
         return [k / self.stills for k in range(self.stills)]
+
+
+def is_ours(name: str) -> bool:
+    """Whether `OurCodec.run` knows the name."""
+    return name in BASELINES or _NAME.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)

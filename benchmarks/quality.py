@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks import landmark_metrics, metrics, ours, wall
 from benchmarks.clips import DEMO, Clip, load_clip
-from benchmarks.codec_runs import OURS, CodecRuns, add_arguments, check, chosen, maker, vmaf_wanted
+from benchmarks.codec_runs import CodecRuns, add_arguments, check, chosen, maker, vmaf_wanted
 from benchmarks.extra_measures import Measure, measures
 from benchmarks.ours import OurCodec, Variant
 from benchmarks.progress import Progress
@@ -72,7 +72,7 @@ class Quality:
     @property
     def shown(self) -> str:
         """The codec that the wall shows as ours."""
-        return next(iter(c for c in self.codecs if c in OURS), self.codecs[0])
+        return next(iter(c for c in self.codecs if ours.is_ours(c)), self.codecs[0])
 
     def run(self, clip: Clip, bar: Progress) -> None:
         mine = self.runs.clip(clip)
@@ -100,7 +100,9 @@ class Quality:
 
     def _keep(self, mine: OurCodec, frames: NDArray[np.uint8], row: Row) -> None:
         clip, at = mine.clip, telling_frame(mine.clip.points)
-        variant = Variant.named(self.shown) if self.shown not in ours.BASELINES and self.shown in OURS else Variant(25)
+        variant = (
+            Variant.named(self.shown) if self.shown not in ours.BASELINES and ours.is_ours(self.shown) else Variant(25)
+        )
         stream = mine.stream(variant.fps, variant.hints)
         low = stream.decoded()[max(bisect_right(stream.coded, at) - 1, 0)]
         label = f"{Path(clip.name).stem[-34:]}, frame {at}: {row['psnr']:.1f} dB"

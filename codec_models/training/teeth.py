@@ -34,7 +34,7 @@ from .mouth_figures import MouthFigures, mouth_figures, unit
 from .mouths import Mouths
 from .progress import Progress, training_line
 
-_WARM_UP = 100
+_WARM_UP = 300
 _LEAST_RATE = 0.02
 _FAR = 0.12
 """Mean difference of luma, of 2, from which a drawn place counts as wrong rather than soft."""
@@ -65,6 +65,7 @@ class TeethRecipe:
     learning rate falls; ema: of the averaged weights, which are kept. critic_from: share of the run after which the
     critic is listened to, in full as much later again; critic: its width.
 
+    learning_rate: 2e-3 grew the features without end on a long run, and nothing came out any more.
     forget: share of the batches without a reference; worse, coded: of the crops that are degraded further, and of the
     references that are degraded a little. same: share of the crops that are the truth's own: what is sharp must stay.
     """
@@ -72,7 +73,7 @@ class TeethRecipe:
     minutes: float = 30.0
     steps: int | None = None
     batch: int = 16
-    learning_rate: float = 2e-3
+    learning_rate: float = 6e-4
     weight_decay: float = 1e-3
     cooldown: float = 0.4
     ema: float = 0.998

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks import landmark_metrics, quality
 from benchmarks.clips import Clip
-from benchmarks.codec_runs import CODECS
+from benchmarks.codec_runs import CODECS, chosen
 from benchmarks.ours import STILL_DELAY, OurCodec, Variant
 from codec_models.bitstream.face import FaceTick
 from codec_models.bitstream.still import IdentityStill
@@ -113,6 +113,8 @@ def test_names_of_our_variants() -> None:
     assert Variant.named("ours-5-nohints-noaudio-stills4") == Variant(5, False, False, stills=4)
     assert Variant.named("ours-5-noteeth-lookahead1") == Variant(5, teeth=False, lookahead=1)
     assert Variant.named("ours-5-hold").lookahead is None
+    codecs, _ = chosen(["ours-5-noteeth-hold", "still", "ours-25"])
+    assert codecs == ["ours-25", "still", "ours-5-noteeth-hold"]
     for name in ("ours-10", "ours-25-noaudio-nohints", "ours-25-stills1", "bicubic"):
         with pytest.raises(ValueError, match=name):
             Variant.named(name)
