@@ -7,7 +7,9 @@ Where it departs from the paper: the whole crop comes in beside its mask, not th
 folded into channels, half the side and a quarter of the work; pooling halves the side (the published code's does not);
 blocks add to what they are given; the reference comes with its mask and contour too, is laid on the mouth by place and
 size, and, as it is seldom equally far open, a place of the mouth also looks up its like in it (cross-attention); and
-what comes out is a change of the crop, zero where training has not begun.
+what comes out is a change of the crop, in two parts. One is drawn, like the paper's. The other raises what detail the
+crop has of its own, in two bands, by smooth maps of gain: all that the training's wish for sharpness may turn up.
+Given to the drawn part, that wish is met by a hatching that no mouth has.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from .weight_files import filled
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "teeth.safetensors"
 _HALF, _DEEP = MOUTH // 2, MOUTH // 8
 _FOLD = 2
+_MOST = 2.5
+"""By which a band of detail is raised at most; the gain starts at a tenth of it."""
 _STRETCH = 2.0
 """How much wider or higher the reference mouth may be made, or narrower, to lie on the drawn one."""
 
@@ -127,6 +131,7 @@ class Teeth(nn.Module):
         self.unknown = nn.Parameter(torch.zeros(1, w, 1, 1))
         self.refine = _fusions(w, config.blocks)
         self.out = quiet(conv(w, 3 * _FOLD**2), 0.0)
+        self.gain = quiet(conv(w, 2), 0.1)
 
     def remember(self, reference: Tensor, planes: Tensor) -> Tensor:
         """A reference mouth (B, 3, 96, 96) in [-1, 1] and its `lip_planes` (B, 2, 96, 96) -> memory (B, n), float32:
@@ -142,6 +147,11 @@ class Teeth(nn.Module):
 
         memory: of `remember`, one for each crop or one for all; None where no still shows a mouth.
         """
+        drawn, raised = self.parts(crop, planes, memory)
+        return drawn + raised
+
+    def parts(self, crop: Tensor, planes: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The same as what is drawn and what is raised, each (B, 3, 96, 96)."""
         w, d = self.config.width, self.config.deep
         kept: Tensor = self.unknown
         tokens: Tensor | None = None
@@ -151,11 +161,28 @@ class Teeth(nn.Module):
             kept = moved(memory[:, :split].reshape(-1, w, _HALF, _HALF), memory[:, -4:], extent(planes))
             tokens = memory[:, split:-4].reshape(-1, _DEEP * _DEEP, 2 * d)
         x = self.join_mouth(torch.cat(self.mouth(torch.cat([crop, planes], 1), tokens), 1))
-        x = self.refine(x + kept.to(x.dtype))
-        return F.pixel_shuffle(self.out(F.silu(x)), _FOLD).float()
+        x = F.silu(self.refine(x + kept.to(x.dtype)))
+        gain = _MOST * torch.sigmoid(F.avg_pool2d(self.gain(x).float(), 2) - 2.2)
+        gain = F.interpolate(gain, size=(MOUTH, MOUTH), mode="bilinear", align_corners=False)
+        fine, coarse = bands(crop.float())
+        raised = gain[:, :1] * fine + gain[:, 1:] * coarse
+        return F.pixel_shuffle(self.out(x), _FOLD).float(), raised
 
     def _look(self) -> CrossAttention:
         return cast(CrossAttention, self.mouth.glass.look)
+
+
+def bands(crop: Tensor) -> tuple[Tensor, Tensor]:
+    """Detail of a crop (B, C, n, n): what a blur over 3 pixels takes away, and what one over 7 takes of the rest."""
+    soft = _blurred(crop, 3)
+    return crop - soft, soft - _blurred(soft, 5)
+
+
+def _blurred(crop: Tensor, size: int) -> Tensor:
+    """Averaged over size x size pixels, twice where it is more than 3: a box alone has corners."""
+    for side in (size,) if size == 3 else (size // 2 + 1, size // 2 + 1):
+        crop = F.avg_pool2d(F.pad(crop, (side // 2,) * 4, mode="replicate"), side, 1)
+    return crop
 
 
 def extent(planes: Tensor) -> Tensor:

@@ -205,11 +205,13 @@ class TeethTraining:
         with self._cast():
             known = not self.sampler.dice.chance(recipe.forget)
             memory = self.network.remember(b.reference, b.reference_planes) if known else None
-            change = self.network(b.drawn, b.planes, memory)
-        made = b.drawn + b.soft * change
+            drawn, raised = self.network.parts(b.drawn, b.planes, memory)
+        made = b.drawn + b.soft * (drawn + raised)
+        # the wish for detail is for the part that cannot make any up
+        plain = b.drawn + b.soft * (drawn.detach() + raised)
         # beyond the feather nothing can be done, and nobody must judge by it
         truth = torch.lerp(b.drawn, b.truth, b.soft)
-        terms = self._plain_terms(made, truth, b) | self._judged_terms(made, truth, b, progress)
+        terms = self._plain_terms(made, plain, truth, b) | self._judged_terms(made, truth, b, progress)
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(torch.stack(list(terms.values())).sum())
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -225,7 +227,7 @@ class TeethTraining:
         self.step += 1
         return {name: term.detach() for name, term in terms.items()}
 
-    def _plain_terms(self, made: Tensor, truth: Tensor, b: MouthBatch) -> dict[str, Tensor]:
+    def _plain_terms(self, made: Tensor, plain: Tensor, truth: Tensor, b: MouthBatch) -> dict[str, Tensor]:
         weights = self.recipe.weights
         wrong, share = made - b.truth, b.soft / b.soft.mean().clamp_min(1e-3)
         across = ((wrong[..., 1:] - wrong[..., :-1]).abs() * share[..., 1:]).mean()
@@ -234,7 +236,7 @@ class TeethTraining:
         # right, as detail would be made up there
         off = F.avg_pool2d(luma(b.drawn - truth).abs()[..., :-2, :-2], 8, 4)
         trust = 1 / (1 + (off / _FAR).square())
-        energy = (trust * (local_energy(made) - local_energy(truth)).abs()).mean()
+        energy = (trust * (local_energy(plain) - local_energy(truth)).abs()).mean()
         return {
             "l1": weights.l1 * (wrong.abs() * share).mean(),
             "l2": weights.l2 * (wrong.square() * share).mean(),

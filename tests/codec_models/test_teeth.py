@@ -13,7 +13,18 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from codec_models.errors import UserError
-from codec_models.teeth import LIVE, PAPER, ChannelFusion, HourGlass, Teeth, TeethConfig, extent, load_teeth, moved
+from codec_models.teeth import (
+    LIVE,
+    PAPER,
+    ChannelFusion,
+    HourGlass,
+    Teeth,
+    TeethConfig,
+    bands,
+    extent,
+    load_teeth,
+    moved,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -52,10 +63,45 @@ def test_paper_is_as_large_as_the_paper_s() -> None:
     assert network(crop, planes, network.remember(crop, planes)).shape == (1, 3, 96, 96)
 
 
-def test_a_fresh_network_changes_nothing() -> None:
+def test_a_fresh_network_draws_nothing_and_raises_a_little() -> None:
     crop, planes = inputs(2)
     network = Teeth(TINY)
-    assert not network(crop, planes, network.remember(crop, planes)).any()
+    memory = network.remember(crop, planes)
+    drawn, raised = network.parts(crop, planes, memory)
+    assert not drawn.any()
+    fine, coarse = bands(crop)
+    assert 0.1 < raised.norm() / (fine + coarse).norm() < 0.5
+    assert torch.equal(network(crop, planes, memory), drawn + raised)
+    level = torch.full((1, 3, 96, 96), 0.3)
+    assert network.parts(level, planes[:1], None)[1].abs().max() < 1e-6, "where there is no detail none is made"
+
+
+def test_gains_have_no_detail_of_their_own() -> None:
+    crop, planes = inputs()
+    network = speaking()
+    with torch.no_grad():
+        network.gain.weight.normal_(0, 1)
+        raised = network.parts(crop, planes, None)[1]
+    fine, coarse = bands(crop)
+    columns = torch.stack([fine, coarse], -1)
+    # least squares over 3 colours and 4x4 pixels: nearly constant gains explain it
+    blocks = [
+        t.unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 2, 3, 1, 4, 5).flatten(3) for t in (*columns.unbind(-1), raised)
+    ]
+    gains = torch.linalg.lstsq(torch.stack(blocks[:2], -1), blocks[2][..., None]).solution
+    left = blocks[2][..., None] - torch.stack(blocks[:2], -1) @ gains
+    assert left.norm() < 0.25 * blocks[2].norm()
+    assert gains.std() > 0.1
+
+
+def test_bands_add_up_and_grow_coarser() -> None:
+    crop, _ = inputs()
+    fine, coarse = bands(crop)
+    wave = torch.sin(torch.arange(96) * 2 * torch.pi / 12).expand(1, 1, 96, 96)
+    edge = torch.sin(torch.arange(96) * 2 * torch.pi / 3).expand(1, 1, 96, 96)
+    assert bands(edge)[0].norm() > 5 * bands(edge)[1].norm()
+    assert bands(wave)[1].norm() > 1.5 * bands(wave)[0].norm()
+    assert (fine + coarse).norm() < crop.norm()
 
 
 def test_channel_fusion_is_of_halves_and_quarters() -> None:

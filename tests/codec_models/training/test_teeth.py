@@ -142,7 +142,10 @@ def test_figures_are_those_of_the_paper() -> None:
 
 def test_a_silent_network_leaves_the_figures_as_they_were() -> None:
     pool = painted(8)
-    figures = mouth_figures(Teeth(TINY).eval(), pool)
+    silent = Teeth(TINY).eval()
+    with torch.no_grad():
+        silent.gain.bias.fill_(-100.0)
+    figures = mouth_figures(silent, pool)
     assert set(figures) == {"all", "open"} and figures["open"].mouths == 8
     f = figures["all"]
     assert f.psnr == f.psnr_drawn and f.psnr_lips == f.psnr_lips_drawn and f.energy == 1
@@ -169,8 +172,16 @@ def test_detail_is_not_asked_for_where_all_is_wrong() -> None:
     t = training(painted(4), dataclasses.replace(QUICK, worse=0.0))
     b = t.sampler.batch()
     lost = dataclasses.replace(b, drawn=b.drawn + 0.8)
-    soft, wrong = (float(t._plain_terms(x.drawn, b.truth, x)["energy"]) for x in (b, lost))
+    soft, wrong = (float(t._plain_terms(x.drawn, x.drawn, b.truth, x)["energy"]) for x in (b, lost))
     assert 0 < wrong < 0.3 * soft
+
+
+def test_the_wish_for_detail_reaches_the_gains_alone() -> None:
+    weights = TeethWeights(l1=0, l2=0, gradient=0, energy=1, perceptual=0, features=0, adversarial=0)
+    t = training(painted(4), dataclasses.replace(QUICK, weights=weights))
+    t.advance(0.5)
+    assert t.network.out.weight.grad is None or not t.network.out.weight.grad.any()
+    assert t.network.gain.weight.grad is not None and t.network.gain.weight.grad.any()
 
 
 def test_batches_are_augmented_alike() -> None:
