@@ -31,6 +31,8 @@ bench: setup
 	@mkdir -p out
 	$(BIN)/python -m benchmarks.bitstream $(CLIPS) --json out/bitstream.json
 	$(BIN)/python -m benchmarks.bpp $(CLIPS) --json out/bpp.json --plot out/bpp.png
+	$(BIN)/python -m benchmarks.interpolation $(CLIPS) --json out/interpolation.json
+	$(BIN)/python -m benchmarks.teeth $(CLIPS) --json out/teeth.json
 	$(BIN)/python -m benchmarks.call $(firstword $(CLIPS) demo) --seconds 60 --json out/call.json
 
 lint: setup

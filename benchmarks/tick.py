@@ -1,9 +1,10 @@
-"""What the network costs a tick on one CPU core, and whether its memory grows.
+"""What the networks cost a tick on one CPU core, and whether their memory grows.
 
     python -m benchmarks.tick [CLIP] [--ticks N] [--stills S] [--weights F] [--json F]
 
 CLIP is a media file; without one the built-in source is used, repeated until N ticks are drawn. A tick is what the
-receiver does with one: the log-mels of its voice, the network, the picture as bytes. One thread, both precisions.
+receiver does with one: the log-mels of its voice, the upsampler, the teeth, the picture as bytes. One thread, both
+precisions, with and without the teeth. (What interpolation at 5 fps adds is in `benchmarks.interpolation`.)
 """
 
 from __future__ import annotations
@@ -37,14 +38,16 @@ COLUMNS = {
 }
 
 
-def measure(clip: Clip, bfloat16: bool, stills: int, ticks: int, weights: Path | None, show: Progress) -> Row:
+def measure(
+    clip: Clip, bfloat16: bool, teeth: bool, stills: int, ticks: int, weights: Path | None, show: Progress
+) -> Row:
     """Draw ticks with a fresh network on one thread -> its row."""
     import torch
 
     from codec_models.network import NetworkReconstructor
 
     torch.set_num_threads(1)
-    network = NetworkReconstructor(weights, stills=stills, bfloat16=bfloat16)
+    network = NetworkReconstructor(weights, stills=stills, bfloat16=bfloat16, teeth=teeth)
     faces = code_faces(clip, FaceConfig()).ticks
     identity_ms = []
     for k in np.linspace(0, len(clip.frames) - 1, stills).astype(int).tolist():
@@ -99,8 +102,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError:
         raise UserError("the network needs torch: pip install -e '.[receiver]'") from None
     clip = load_clip(options.clip, _CLIP_TICKS)
-    with Progress(2 * options.ticks, "ticks") as show:
-        rows = [measure(clip, b, options.stills, options.ticks, options.weights, show) for b in (True, False)]
+    with Progress(4 * options.ticks, "ticks") as show:
+        rows = [
+            measure(clip, bfloat16, teeth, options.stills, options.ticks, options.weights, show)
+            for bfloat16 in (True, False)
+            for teeth in (True, False)
+        ]
     print(table(rows, COLUMNS))
     if options.json is not None:
         write_json(options.json, document(rows, settings(clip=clip.name, ticks=options.ticks, stills=options.stills)))
