@@ -24,7 +24,7 @@ from .data import WindowConfig, WindowSampler
 from .evaluation import Evaluation
 from .interpolation import WEIGHTS as INTERPOLATION_WEIGHTS
 from .interpolation import InterpolationRecipe, train_interpolation
-from .keyframes import StretchSampler
+from .keyframes import StretchConfig, StretchSampler
 from .labels import Labels
 from .landmarks import LandmarkRecipe, train_landmarks
 from .mouths import MouthConfig, Mouths, harvest, harvest_pairs
@@ -172,19 +172,26 @@ def run_interpolation(options: argparse.Namespace) -> int:
     if options.init:
         load_weights(options.init, network)
     labels = Labels(options.labels, options.cache)
-    sampler = StretchSampler(
-        load(options.clips, labels, world, options.max_clips, 0, pictures=False), None, options.seed
-    )
+    progress = Progress(world.first)
+
+    def show(done: int, of: int) -> None:
+        progress.show(f"coding clips: {done}/{of}")
+
+    def sampler(folder: Path, most: int | None, config: StretchConfig, seed: int) -> StretchSampler:
+        corpus = load(folder, labels, world, most, 0, pictures=False)
+        return StretchSampler(corpus, config, seed, show)
+
+    training = sampler(options.clips, options.max_clips, StretchConfig(), options.seed)
     dev = None
     if options.dev is not None:
-        dev = StretchSampler(load(options.dev, labels, world, options.dev_clips, 0, pictures=False))
+        dev = sampler(options.dev, options.dev_clips, StretchConfig(rounds=1), 0)
     recipe = InterpolationRecipe(minutes=options.minutes)
     recipe = dataclasses.replace(
         recipe,
         batch=options.batch or recipe.batch,
         learning_rate=options.learning_rate or recipe.learning_rate,
     )
-    train_interpolation(network, sampler, dev, recipe, options.out)
+    train_interpolation(network, training, dev, recipe, options.out)
     return 0
 
 

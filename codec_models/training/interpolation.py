@@ -1,8 +1,8 @@
 """Trains frame interpolation: `python -m codec_models.training interpolation --clips DIR --labels F --out DIR`.
 
 Every form is trained at once, for they differ only in the ticks that are asked for: those between the frames of a
-window, those between the two newest, those after the newest. A further term looks at the change in the tick in
-which a frame comes: a prediction that is put right with a jerk every 200 ms is seen as a flicker.
+window, those between the two newest, those after the newest. A further term looks at the changes in the tick in
+which a frame comes and in the next one: a prediction that is put right with a jerk every 200 ms is seen as a flicker.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..interpolation import INTERVAL, Interpolation
 from .checkpoint import save_weights
 from .draws import Dice
-from .keyframes import NEWEST, Stretches, StretchSampler
+from .keyframes import NEWEST, SHORTEST, Stretches, StretchSampler
 from .progress import Progress, training_line
 
 WEIGHTS = "interpolation.safetensors"
@@ -36,7 +36,7 @@ _LAST, _NEXT = NEWEST * INTERVAL, (NEWEST + 1) * INTERVAL
 class InterpolationRecipe:
     """minutes: of training; steps: end after so many instead, for tests. ahead: weight of ticks after the newest frame,
     far: of those that come when the next frame is lost, inside: of those within the window; jerk: of the
-    change in the tick in which a frame comes. The learning rate falls along half a cosine.
+    changes in the tick in which a frame comes and in the next. The learning rate falls along half a cosine.
     """
 
     minutes: float = 15.0
@@ -78,27 +78,29 @@ def losses(network: Interpolation, s: Stretches, recipe: InterpolationRecipe, di
     def some(first: int, last: int, count: int) -> list[int]:
         return sorted((torch.randperm(last - first, generator=dice.generator)[:count] + first).tolist())
 
-    # the last tick before a frame comes and the first one after belong together: a pair on each side of the seam
+    # ticks that follow one another around the arrival of a frame: where a prediction is put right, and where one begins
     inside, recent = some(_BEGIN, _LAST - INTERVAL, 3), [*some(_LAST - INTERVAL, _LAST - 1, 2), _LAST - 1]
-    ahead, far = [*some(_LAST, _NEXT - 1, 2), _NEXT - 1], some(_NEXT, _NEXT + INTERVAL, 1)
+    ahead, far = [_LAST, _LAST + 1, *some(_LAST + 2, _NEXT - 1, 1), _NEXT - 1], some(_NEXT, _NEXT + INTERVAL, 1)
     asked = [*inside, *recent, *ahead, *far]
     made = dict(zip(asked, s.at(network, s.keys(network, NEWEST), _at(asked, device)).unbind(1), strict=True))
-    asked = [_LAST, *some(_LAST + 1, _NEXT, 2), _NEXT, *some(_NEXT + 1, _NEXT + INTERVAL, 2)]
+    asked = [_LAST, *some(_LAST + 1, _NEXT, 2), _NEXT, _NEXT + 1, *some(_NEXT + 2, _NEXT + INTERVAL, 1)]
     then = dict(zip(asked, s.at(network, s.keys(network, NEWEST + 1), _at(asked, device)).unbind(1), strict=True))
 
     def error(pairs: list[tuple[int, Tensor]]) -> Tensor:
         return apart(torch.stack([m for _, m in pairs], 1), s.truth[:, [k for k, _ in pairs]])
 
-    def jerk(tick: int) -> Tensor:
+    def jerk(tick: int, now: dict[int, Tensor], before: dict[int, Tensor]) -> Tensor:
         change = s.truth[:, tick] - s.truth[:, tick - 1]
-        return apart((then[tick] - made[tick - 1])[:, None], change[:, None])
+        return apart((now[tick] - before[tick - 1])[:, None], change[:, None])
 
+    seams = jerk(_LAST, then, made) + jerk(_NEXT, then, made)
+    starts = jerk(_LAST + 1, made, made) + jerk(_NEXT + 1, then, then)
     return {
         "between": error([(k, made[k]) for k in recent] + [(k, m) for k, m in then.items() if k < _NEXT]),
         "ahead": recipe.ahead * error([(k, made[k]) for k in ahead] + [(k, m) for k, m in then.items() if k >= _NEXT]),
         "far": recipe.far * error([(k, made[k]) for k in far]),
         "inside": recipe.inside * error([(k, made[k]) for k in inside]),
-        "jerk": recipe.jerk * (jerk(_LAST) + jerk(_NEXT)),
+        "jerk": recipe.jerk * (seams + starts),
     }
 
 
@@ -119,7 +121,7 @@ class InterpolationEvaluation:
     def __init__(self, sampler: StretchSampler, each: int = 6) -> None:
         self._stretches = []
         for k, clip in enumerate(sampler.corpus.clips):
-            last = clip.frames - (NEWEST + 1) * INTERVAL
+            last = clip.frames - SHORTEST
             if last >= 0:
                 starts = sorted({int(k * last / (each - 1)) for k in range(each)})
                 self._stretches.append(sampler.plain(k, starts))
