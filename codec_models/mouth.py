@@ -51,6 +51,12 @@ def cut(pictures: Tensor, corner: Tensor) -> Tensor:
 def put(pictures: Tensor, change: Tensor, corner: Tensor) -> Tensor:
     """New pictures (B, C, 256, 256) with change (B, C, 96, 96) added at corner (B, 2)."""
     b, c = pictures.shape[:2]
+    if pictures.device.type == "cpu" and not torch.compiler.is_exporting():
+        # slices are six times as quick, but where they lie must be known here: elsewhere that would be waited for
+        out = pictures.clone()
+        for k, (x, y) in enumerate(corner.tolist()):
+            out[k, :, y : y + MOUTH, x : x + MOUTH] += change[k].to(out.dtype)
+        return out
     place = _places(corner)[:, None].expand(b, c, MOUTH * MOUTH)
     return pictures.flatten(2).scatter_add(2, place, change.to(pictures.dtype).flatten(2)).view_as(pictures)
 

@@ -173,16 +173,16 @@ class Teeth(nn.Module):
 
 
 def bands(crop: Tensor) -> tuple[Tensor, Tensor]:
-    """Detail of a crop (B, C, n, n): what a blur over 3 pixels takes away, and what one over 7 takes of the rest."""
-    soft = _blurred(crop, 3)
-    return crop - soft, soft - _blurred(soft, 5)
+    """Detail of a crop (B, C, n, n): what a blur over 3 pixels takes away, and what one over 5 takes of the rest."""
+    soft = _blurred(crop)
+    return crop - soft, soft - _blurred(_blurred(soft))
 
 
-def _blurred(crop: Tensor, size: int) -> Tensor:
-    """Averaged over size x size pixels, twice where it is more than 3: a box alone has corners."""
-    for side in (size,) if size == 3 else (size // 2 + 1, size // 2 + 1):
-        crop = F.avg_pool2d(F.pad(crop, (side // 2,) * 4, mode="replicate"), side, 1)
-    return crop
+def _blurred(crop: Tensor) -> Tensor:
+    """The mean of 3x3 pixels, as sums of slices: pooling takes a CPU four times as long."""
+    x = F.pad(crop, (1, 1, 1, 1), mode="replicate")
+    x = x[..., :-2] + x[..., 1:-1] + x[..., 2:]
+    return (x[..., :-2, :] + x[..., 1:-1, :] + x[..., 2:, :]) / 9
 
 
 def extent(planes: Tensor) -> Tensor:
