@@ -74,7 +74,7 @@ class Interpolation(nn.Module):
             nn.init.zeros_(p)
 
     def encode(self, frames: Tensor, times: Tensor, hints: Tensor, has: Tensor) -> Keys:
-        """See `Keys`; frames at the start of a stream repeat the oldest."""
+        """See `Keys`; at the start of a stream the oldest frame is repeated, as if it had stood before."""
         late = (times.diff(dim=1) / INTERVAL - 1).clamp(-1, _FARTHEST)
         late = F.pad(late, (1, 0))[:, None, :, None, None].expand(-1, -1, -1, GRID, GRID)
         x = self.first(torch.cat([frames.transpose(1, 2), _LOUD * (frames - frames[:, -1:]).transpose(1, 2), late], 1))

@@ -24,6 +24,9 @@ from .held_hints import HeldHints
 from .hint_measure import HINTS
 from .interpolation import FRAMES, INTERVAL, Interpolation, Keys, load_interpolation
 
+_EASE = (0.5, 0.25)
+"""What is left, in the tick in which a frame comes and those after it, of the step from what had been predicted for it:
+without look-ahead that step would be seen five times a second."""
 _MISPLACED = 3
 """Frames in a row off the rhythm, after which theirs is the new one."""
 
@@ -65,6 +68,8 @@ class SlowStream:
         self._frames: deque[_Frame] = deque(maxlen=FRAMES)
         self._keys: Keys | None = None
         self._hints = HeldHints()
+        self._step: NDArray[np.float32] | None = None
+        self._stepped = 0
         self._recent: deque[_Waiting] = deque(maxlen=INTERVAL)
         self._waiting: deque[_Waiting] = deque()
         self._sooner = self._slow = False
@@ -101,7 +106,13 @@ class SlowStream:
         out = self._waiting.popleft()
         if not self.slow or self._keys is None:
             return out.face
-        return dataclasses.replace(out.face, picture=self._at(self._tick - delay, out.hints, out.known))
+        made = self._at(self._keys, self._tick - delay, out)
+        if self._step is not None:
+            made = made + self._step * _EASE[self._stepped]
+            self._stepped += 1
+            if self._stepped == len(_EASE):
+                self._step = None
+        return dataclasses.replace(out.face, picture=np.asarray(made.clip(0, 255).round(), np.uint8))
 
     def _received(self, picture: NDArray[np.uint8]) -> None:
         time = self._tick
@@ -117,10 +128,17 @@ class SlowStream:
                 self._misplaced = 0
         then = self._recent[time - self._tick - 1]
         self._frames.append(_Frame(time, picture, then.hints, then.known))
-        self._keys = self._encoded() if self.slow else None
+        old, self._keys = self._keys, self._encoded() if self.slow else None
+        if old is not None and self._keys is not None and not self.lookahead:
+            now = self._recent[-1]
+            self._step = self._at(old, self._tick, now) - self._at(self._keys, self._tick, now)
+            self._stepped = 0
 
     def _encoded(self) -> Keys:
-        frames = [self._frames[0]] * (FRAMES - len(self._frames)) + list(self._frames)
+        # a stream begins as if its first frame had stood before
+        first, missing = self._frames[0], FRAMES - len(self._frames)
+        before = [dataclasses.replace(first, time=first.time - INTERVAL * k) for k in range(missing, 0, -1)]
+        frames = [*before, *self._frames]
         pictures = np.stack([f.picture for f in frames])
         return self._network.encode(
             _unit(pictures)[None],
@@ -129,11 +147,10 @@ class SlowStream:
             torch.tensor([[f.known for f in frames]]),
         )
 
-    def _at(self, tick: int, hints: NDArray[np.float32], known: float) -> NDArray[np.uint8]:
-        assert self._keys is not None
-        times = torch.tensor([[float(tick)]])
-        made = self._network.at(self._keys, times, torch.from_numpy(hints)[None, None], torch.tensor([[known]]))
-        return np.asarray(_levels(made[0, 0]).round(), np.uint8)
+    def _at(self, keys: Keys, tick: int, told: _Waiting) -> NDArray[np.float32]:
+        """(8, 8, 3), 0 to 255."""
+        hints, known = torch.from_numpy(told.hints)[None, None], torch.tensor([[told.known]])
+        return _levels(self._network.at(keys, torch.tensor([[float(tick)]]), hints, known)[0, 0])
 
     @torch.inference_mode()
     def window(self, frames: NDArray[np.uint8], hints: NDArray[np.float32] | None = None) -> NDArray[np.float32]:

@@ -84,12 +84,14 @@ class Stretches:
         order = torch.arange(RECEIVED, device=device).expand(b, -1)
         known = self.arrived & (order <= newest)
         latest = torch.where(known, order, -1).sort(1).values[:, -FRAMES:]
-        # fewer than five: the oldest stands for those before it
+        # fewer than five: the oldest is taken to have stood before, as `SlowStream` does
+        missing = (latest < 0).sum(1, keepdim=True)
         first = latest.masked_fill(latest < 0, RECEIVED).min(1, keepdim=True).values
+        sooner = (missing - torch.arange(FRAMES, device=device)).clamp(min=0)
         latest = torch.where(latest < 0, first, latest)
         row = torch.arange(b, device=device)[:, None]
         hints = self.hints[row, INTERVAL * latest] * self.has[:, None, None]
-        times = (INTERVAL * latest).to(self.frames.dtype)
+        times = (INTERVAL * (latest - sooner)).to(self.frames.dtype)
         return network.encode(self.frames[row, latest], times, hints, self.has[:, None].expand(-1, FRAMES))
 
     def at(self, network: Interpolation, keys: Keys, ticks: Tensor) -> Tensor:

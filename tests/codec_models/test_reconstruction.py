@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -47,19 +48,40 @@ def test_light_is_followed_and_held_through_a_lost_tick() -> None:
     assert np.array_equal(predictor.tick(FaceTick(None, None), None), s.picture)
 
 
-def with_network(monkeypatch: pytest.MonkeyPatch, make: object) -> None:
+def with_network(monkeypatch: pytest.MonkeyPatch, make: Callable[[], object]) -> list[bool]:
+    """Stands for the module of the network. The list gets whether teeth were asked for."""
+    asked: list[bool] = []
+
+    def made(teeth: bool) -> object:
+        asked.append(teeth)
+        return make()
+
     module = ModuleType("codec_models.network")
-    module.NetworkReconstructor = make  # type: ignore[attr-defined]
+    module.NetworkReconstructor = made  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "codec_models.network", module)
+    return asked
 
 
 def test_the_network_is_taken_where_it_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     network = StillColour()
-    with_network(monkeypatch, lambda: network)
-    assert reconstructor("auto", said.append) is network and reconstructor("network", said.append) is network
+    asked = with_network(monkeypatch, lambda: network)
+    assert all(reconstructor(name, said.append, lookahead=None) is network for name in ("auto", "network"))
     assert reconstructor("still-colour", said.append) is not network
-    assert not said
+    assert not said and asked == [True, True]
+    reconstructor("network", said.append, None, teeth=False)
+    assert asked[-1] is False
+
+
+def test_the_network_is_given_frames_for_a_slow_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason="the networks need torch: pip install -e '.[receiver]'")
+    with_network(monkeypatch, StillColour)
+    for lookahead in (0, 1):
+        made = reconstructor("network", lookahead=lookahead)
+        made.fps = 5
+        assert made.delay == 5 * lookahead and made.backend == "still-colour"
+        made.fps = 25
+        assert made.delay == 0
 
 
 def test_without_the_network_one_line_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,6 @@ def test_lost_frames_are_not_among_the_keys(small_corpus: Corpus) -> None:
     keys = s.keys(Interpolation(), NEWEST)
     assert keys.times.shape == (3, FRAMES)
     assert keys.times[0].tolist() == [10, 15, 20, 30, 35]
-    assert keys.times[1].tolist() == [0] * FRAMES
+    assert keys.times[1].tolist() == [-20, -15, -10, -5, 0]
     assert keys.times[2].tolist() == [15, 20, 25, 30, 35]
     assert_close(keys.frames[0, 2], s.frames[0, 4])
