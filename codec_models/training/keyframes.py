@@ -3,7 +3,8 @@
 A stretch is ten received frames (50 ticks): three of run-in, five for the network, one that comes next, and one more.
 The 8x8 pictures have been through the bitstream's own encoder and decoder, not through a model of its quantisers as
 those of the other trainings (`lattice.py`): what the network can gain is mostly the quantiser's noise, and one that had
-learned the model's noise kept half of its gain on the coder's. Some frames are lost.
+learned the model's noise kept four fifths of its gain on the coder's. Some frames are lost. A clip is changed and coded
+anew only once a round, and few rounds are learned by heart: give more where time is no matter.
 """
 
 from __future__ import annotations
