@@ -36,7 +36,7 @@ from codec_models.bitstream.face import FaceConfig
 from codec_models.errors import UserError
 from codec_models.interpolation import Interpolation
 from codec_models.landmarks import POINTS
-from codec_models.slow_stream import SlowStream
+from codec_models.slow_stream import _EASE, SlowStream
 
 pytestmark = pytest.mark.unit
 
@@ -130,7 +130,11 @@ def test_every_form_is_aligned_with_the_ticks(plain: Path) -> None:
     assert len(spent) == 67 and ahead.shape == (62, 8, 8, 3)
     assert np.abs(ahead[:61] - straight[:61]).max() <= 0.51
     causal, spent = live(SlowStream(0, plain), received.ticks)
-    assert len(spent) == 62 and np.abs(causal - held).max() <= 0.51
+    eased = held.copy()
+    for k in range(5, 62):
+        if k % 5 < len(_EASE):  # what is left of the step to the frame that has come
+            eased[k] += _EASE[k % 5] * (held[k - k % 5 - 1] - held[k])
+    assert len(spent) == 62 and np.abs(causal - eased).max() <= 0.51
     whole, spent = windows(SlowStream(0, plain), received.ticks)
     assert len(spent) == 2 and whole.shape == (50, 8, 8, 3)
     for start in (0, 25):
@@ -188,7 +192,9 @@ def test_table_and_json(
     assert set(mean) == {*CODECS, TRUTH} and len(written["rows"]) == len(CODECS) + 1
     assert mean["linear"]["over_linear"] == 0 and mean["hold"]["over_linear"] < -1
     assert mean["ours-live-1"]["psnr"] == pytest.approx(mean["linear"]["psnr"], abs=0.05)
-    assert mean["ours-live-0"]["psnr"] == pytest.approx(mean["hold"]["psnr"], abs=0.05)
+    # an untrained one holds, and eases the step to the next frame
+    assert mean["hold"]["psnr"] - 1 < mean["ours-live-0"]["psnr"] < mean["hold"]["psnr"]
+    assert mean["ours-live-0"]["beat_5hz"] < mean["hold"]["beat_5hz"] - 10
     assert mean["hold"]["beat_5hz"] > mean[TRUTH]["beat_5hz"] + 10
     assert mean["hold"]["psnr"] < mean["hold"]["psnr_all"]
     assert written["settings"]["loss"] == 0 and written["settings"]["parameters"] > 100_000
