@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..interpolation import INTERVAL, Interpolation
+from .average import follow
 from .checkpoint import save_weights
 from .draws import Dice
 from .keyframes import NEWEST, SHORTEST, Stretches, StretchSampler
@@ -184,9 +185,7 @@ def train_interpolation(
         norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         if bool(torch.isfinite(norm)):
             optimiser.step()
-        keep = min(recipe.ema, (step + 1) / (step + 20))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - keep)
+        follow(average, network, recipe.ema, step)
         step += 1
         now = time.monotonic()
         progress = step / recipe.steps if recipe.steps else (now - begin) / (60 * recipe.minutes)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..hint_measure import measured
 from ..landmarks import EYES, LIPS
 from ..upsampler import Upsampler, hint_condition
+from .average import follow
 from .checkpoint import save_weights
 from .data import WindowSampler
 from .draws import Dice
@@ -209,9 +210,7 @@ def train_landmarks(
         torch.autograd.backward(distance + openings + recipe.unhinted_mouth * mouth.mean())
         nn.utils.clip_grad_norm_(head.parameters(), 1.0)
         optimiser.step()
-        keep = min(recipe.ema, (step + 1) / (step + 20))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.landmarks.parameters()), list(head.parameters()), 1 - keep)
+        follow(average.landmarks, head, recipe.ema, step)
         step += 1
         now = time.monotonic()
         progress = step / recipe.steps if recipe.steps else (now - begin) / (60 * recipe.minutes)

@@ -25,6 +25,7 @@ from ..mouth import feather, lip_distance, lip_planes
 from ..still_encoder import StillEncoder
 from ..teeth import Teeth
 from .augment import random_colours, recoloured
+from .average import follow
 from .checkpoint import CHECKPOINT, save_checkpoint, save_weights
 from .degrade import Degradation, degraded
 from .discriminator import PatchDiscriminator, adversarial_loss, critic_loss, feature_matching_loss
@@ -221,9 +222,7 @@ class TeethTraining:
             self.skipped += 1
         if recipe.weights.adversarial or recipe.weights.features:
             self._teach_critic(made.detach(), truth, b)
-        keep = min(recipe.ema, (self.step + 1) / (self.step + 20))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - keep)
+        follow(self.average, self.network, recipe.ema, self.step)
         self.step += 1
         return {name: term.detach() for name, term in terms.items()}
 

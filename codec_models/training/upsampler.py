@@ -24,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..bitstream.timing import PICTURE
 from ..errors import UserError
 from ..layers import channels_last
+from .average import follow
 from .checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint, save_weights
 from .data import WindowSampler
 from .discriminator import PatchDiscriminator, adversarial_loss, critic_loss, feature_matching_loss
@@ -186,11 +187,7 @@ class UpsamplerTraining:
             self.skipped += 1
         if adversarial:
             self._teach_critic(made.picture.detach(), w)
-        keep = min(recipe.ema, (self.step + 1) / (self.step + 50))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - keep)
-            for mine, theirs in zip(self.average.buffers(), self.network.buffers(), strict=True):
-                mine.copy_(theirs)
+        follow(self.average, self.network, recipe.ema, self.step, 50)
         self.step += 1
         self.samples += recipe.batch * self.world.size
         return {name: term.detach() for name, term in terms.items()}
