@@ -245,6 +245,7 @@ class Enlarged:
 
     def __init__(self) -> None:
         self._low = np.full((8, 8, 3), 128, np.float32)
+        self.spent: dict[str, float] = {}
 
     def set_identity(self, still: IdentityStill) -> None:
         """It uses none."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,7 @@ class Interpolated:
         self._inner, self._stream = inner, stream
         self._voices: deque[NDArray[np.int16] | None] = deque(maxlen=64)
         self._last: NDArray[np.uint8] | None = None
+        self._filling = 0.0
 
     @property
     def backend(self) -> str:
@@ -39,6 +42,10 @@ class Interpolated:
     @property
     def delay(self) -> int:
         return self._stream.delay
+
+    @property
+    def spent(self) -> Mapping[str, float]:
+        return {"interpolate": self._filling, **self._inner.spent}
 
     @property
     def lookahead(self) -> int:
@@ -72,7 +79,9 @@ class Interpolated:
     def _push(
         self, face: FaceTick, voice: NDArray[np.int16] | None
     ) -> tuple[FaceTick, NDArray[np.int16] | None] | None:
+        began = time.perf_counter()
         filled = self._stream.push(face)
+        self._filling = time.perf_counter() - began
         self._voices.append(voice)
         if filled is None:
             return None

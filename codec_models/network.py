@@ -7,6 +7,7 @@ Set OMP_WAIT_POLICY=PASSIVE before this module is imported where other processes
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,6 +131,7 @@ class NetworkReconstructor:
         self._newest: NDArray[np.uint8] | None = None
         self._chosen: IdentityFeatures | None = None
         self._choice: list[int] = []
+        self.spent: dict[str, float] = {}
         self.reset()
         self._warm_up()
 
@@ -188,6 +190,8 @@ class NetworkReconstructor:
     @torch.inference_mode()
     def draw(self, face: FaceTick, voice: NDArray[np.int16] | None) -> Drawn | None:
         """`tick` with what its picture is made of; None where a still or a first frame is missing."""
+        began = time.perf_counter()
+        self.spent = {}
         state = self._state
         state.push(face, voice)
         identity = self._choose(state.window[-1]) if state.window else None
@@ -204,8 +208,11 @@ class NetworkReconstructor:
                 coarse=False,
             )
         picture = output.picture
+        drawn = time.perf_counter()
+        self.spent["upsample"] = drawn - began
         if self.teeth is not None:
             picture = self.teeth.restore(picture, output.points)
+            self.spent["teeth"] = time.perf_counter() - drawn
         return Drawn(output.picture, picture, output.points)
 
     def _choose(self, low: NDArray[np.float32]) -> IdentityFeatures | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import cv2
@@ -36,6 +37,10 @@ class Reconstructor(Protocol):
 
     @property
     def delay(self) -> int: ...
+
+    @property
+    def spent(self) -> Mapping[str, float]:
+        """Seconds that the last `tick` took by stage: interpolate, upsample, teeth; what is missing did not run."""
 
     @property
     def fps(self) -> int | None: ...
@@ -117,6 +122,7 @@ class StillColour:
         self._still_low: NDArray[np.float32] | None = None
         self._low = np.full((8, 8, 3), 128, np.float32)
         self._started = False
+        self.spent: dict[str, float] = {}
 
     def set_identity(self, still: IdentityStill) -> None:
         self._still = still.picture.astype(np.float32)
@@ -128,7 +134,13 @@ class StillColour:
             self._started = True
 
     def tick(self, face: FaceTick, voice: NDArray[np.int16] | None) -> NDArray[np.uint8]:
+        began = time.perf_counter()
         self.take(face, voice)
+        picture = self._drawn()
+        self.spent = {"upsample": time.perf_counter() - began}
+        return picture
+
+    def _drawn(self) -> NDArray[np.uint8]:
         if self._still is None or self._still_low is None:
             return _to_bytes(enlarge(self._low))
         if not self._started:
