@@ -270,17 +270,19 @@ def network(weights: Path | None) -> tuple[Callable[[int], SlowStream], int]:
     try:
         import torch
 
+        from codec_models.engines.torch_engine import TorchEngine
         from codec_models.interpolation import load_interpolation
         from codec_models.slow_stream import SlowStream
     except ImportError:
         raise UserError("the network needs torch: pip install -e '.[receiver]'") from None
     torch.set_num_threads(1)
     parameters = sum(p.numel() for p in load_interpolation(weights).parameters())
+    engine = TorchEngine(interpolation=weights)
     made: dict[int, SlowStream] = {}
 
     def stream(lookahead: int) -> SlowStream:
         if lookahead not in made:
-            made[lookahead] = SlowStream(lookahead, weights)
+            made[lookahead] = SlowStream(engine, lookahead)
         return made[lookahead]
 
     return stream, parameters

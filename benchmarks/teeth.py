@@ -107,7 +107,6 @@ def run_clip(clip: Clip, network: NetworkReconstructor, show: Progress) -> Run:
 
     from codec_models.hint_measure import measured
     from codec_models.mouth import feather, mouth_corner
-    from codec_models.network import picture_bytes
 
     stage = network.teeth
     if stage is None:
@@ -121,8 +120,8 @@ def run_clip(clip: Clip, network: NetworkReconstructor, show: Progress) -> Run:
         drawn = network.draw(tick, voice)
         if drawn is None or stage.gate is None:
             raise ValueError(f"{clip.name}: the stream does not begin with a picture")
-        before.append(picture_bytes(drawn.upsampled))
-        after.append(picture_bytes(drawn.picture))
+        before.append(network.engine.shown(drawn.upsampled))
+        after.append(network.engine.shown(drawn.picture))
         points.append(drawn.points[0].float().cpu())
         gates.append(float(stage.gate))
         if len(kept) < TIMED:
@@ -276,13 +275,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import torch
     except ImportError:
         raise UserError("the network needs torch: pip install -e '.[receiver]'") from None
-    from codec_models.network import NetworkReconstructor
+    from codec_models.engines.torch_engine import torch_network
 
     sources = options.clips or [DEMO]
     found, backend = Figures(), ""
     with Progress(len(sources), "measuring") as show:
         for source in sources:
-            network = NetworkReconstructor(options.upsampler_weights, teeth=options.weights or True)
+            network = torch_network(options.upsampler_weights, teeth=options.weights or True)
             torch.set_num_threads(1)
             backend = f"{network.backend} on {network.device}"
             clip = load_clip(source, options.frames)

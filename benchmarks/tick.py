@@ -44,10 +44,10 @@ def measure(
     """Draw ticks with a fresh network on one thread -> its row."""
     import torch
 
-    from codec_models.network import NetworkReconstructor
+    from codec_models.engines.torch_engine import torch_network
 
     torch.set_num_threads(1)
-    network = NetworkReconstructor(weights, stills=stills, bfloat16=bfloat16, teeth=teeth)
+    network = torch_network(weights, stills=stills, bfloat16=bfloat16, teeth=teeth)
     faces = code_faces(clip, FaceConfig()).ticks
     identity_ms = []
     for k in np.linspace(0, len(clip.frames) - 1, stills).astype(int).tolist():

@@ -7,10 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from .layers import Residual, quiet
-from .mel import BANDS
-
-ROWS = 16
-"""Rows of 10 ms: the 120 ms before the tick and its own 40 ms."""
+from .mel import BANDS, ROWS
 
 
 class AudioEncoder(nn.Module):

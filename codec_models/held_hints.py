@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bitstream.face import FaceTick
-from .hint_measure import HINTS
+from .bitstream.prior import HINTS
 
 HELD_HINTS = 12
 """Ticks for which hints hold when none come: half a second, then the networks do without."""

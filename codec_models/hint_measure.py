@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .bitstream.prior import HINTS as HINTS
 from .landmarks import POINTS
 
-HINTS = 12
 FACE, HEAD = [0, 1, 2, 3, 4, 5, 10, 11], slice(6, 10)
 """Hints that change the shape of the face in the picture, and those that move it as a whole."""
 # What the landmarks of the training clips give, 1st to 99th percentile: mouth opening 0 to 0.28, width 0.34 to 0.67,

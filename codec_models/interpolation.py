@@ -23,12 +23,9 @@ from torch import Tensor, nn
 from .bitstream.timing import GRID
 from .hint_measure import HEAD, HINTS, SCALE, in_head, normalised, placed
 from .layers import Residual, TimeConv, conv
+from .slow_stream import FRAMES, INTERVAL
 from .weight_files import filled
 
-FRAMES = 5
-"""Received frames that are looked at together."""
-INTERVAL = 5
-"""Ticks between two frames at 5 fps."""
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "interpolation.safetensors"
 _FARTHEST = 2.0
 """Intervals beyond a frame at which it is predicted at most; later its last prediction holds."""

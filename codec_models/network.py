@@ -1,37 +1,28 @@
-"""The trained networks in a call: the still is encoded when it comes, then one picture is drawn a tick (torch engine):
-by the upsampler, and its mouth then restored by the teeth stage.
-
-Set OMP_WAIT_POLICY=PASSIVE before this module is imported where other processes share the cores.
+"""The trained networks in a call: the still is encoded when it comes, then one picture is drawn a tick by the
+upsampler, and its mouth restored by the teeth stage. The runtime that computes them is an `engines.engine.Engine`.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from .audio_encoder import ROWS
 from .bitstream.face import FaceTick, area_8x8
 from .bitstream.still import IdentityStill
 from .bitstream.timing import SAMPLES_PER_TICK
+from .engines.engine import Array, Arrays, Engine
 from .held_hints import HeldHints
-from .layers import channels_last
-from .mel import BANDS, FLOOR, LogMel, normalised
-from .memory import keep_memory
-from .precision import has_bfloat16, precision, round_weights
+from .mel import BANDS, FLOOR, ROWS, LogMel, normalised
 from .reconstruction import enlarge
 from .teeth_stage import Reference, TeethStage
-from .upsampler import LIVE, IdentityFeatures, Upsampler, UpsamplerConfig
-from .weight_files import filled
 
-DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "upsampler.safetensors"
+WINDOW = 5
+"""T: 8x8 frames up to the current one."""
 MAX_STILLS = 8
 """Stills that are kept; the oldest goes."""
 _CHANGE = 12
@@ -44,7 +35,7 @@ class StreamState:
     log-mel rows (16, 80), log10 power.
     """
 
-    window: deque[NDArray[np.float32]]
+    window: deque[NDArray[np.float32]] = field(default_factory=lambda: deque(maxlen=WINDOW))
     rows: NDArray[np.float32] = field(default_factory=lambda: np.full((ROWS, BANDS), FLOOR, np.float32))
     hints: HeldHints = field(default_factory=HeldHints)
     log_mel: LogMel = field(default_factory=LogMel)
@@ -53,7 +44,7 @@ class StreamState:
         """Take in a tick. A missing frame holds the last one, a window that is not full yet holds its first."""
         if face.picture is not None:
             frame = _unit(face.picture)
-            self.window.extend([frame] * (1 if self.window else self.window.maxlen or 1))
+            self.window.extend([frame] * (1 if self.window else WINDOW))
         elif self.window:
             self.window.append(self.window[-1])
         samples = np.zeros(SAMPLES_PER_TICK, np.int16) if voice is None else voice
@@ -64,34 +55,32 @@ class StreamState:
 
 @dataclass(frozen=True, slots=True)
 class _Still:
-    """What is kept of a still. low: its 8x8 average (3, 8, 8) in [-1, 1]; reference: of the teeth stage, where there is
-    one and the still has landmarks.
+    """What is kept of a still. identity: of the network `still`; low: its 8x8 average (3, 8, 8) in [-1, 1]; reference:
+    of the teeth stage, where there is one and the still has landmarks.
     """
 
-    identity: IdentityFeatures
+    identity: Arrays
     low: NDArray[np.float32]
     reference: Reference | None
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A tick on the device. upsampled, picture: before and after the teeth stage, (1, 3, 256, 256) in about [-1, 1],
-    the same one without the stage; points: predicted landmarks (1, 110, 2) in [-1, 1].
+    """A tick, arrays of the engine. upsampled, picture: before and after the teeth stage, (1, 3, 256, 256) in about
+    [-1, 1], the same one without the stage; points: predicted landmarks (1, 110, 2) in [-1, 1].
     """
 
-    upsampled: Tensor
-    picture: Tensor
-    points: Tensor
+    upsampled: Array
+    picture: Array
+    points: Array
 
 
 class NetworkReconstructor:
-    """Reconstructor (see `codec_models.reconstruction`) with the upsampler and the teeth stage.
+    """Reconstructor (see `codec_models.reconstruction`) with the upsampler and the teeth stage on any runtime.
 
-    weights: safetensors of exactly the parameters of `config`; None for those that come with the program. stills: how
-    many of the received stills are used at once, those whose 8x8 frames are nearest to the current one, 1 to 3.
-    bfloat16: reduced precision for the convolutions; None: where the hardware computes in it. teeth: whether the mouth
-    is restored, or weights of the teeth network other than those that come with the program. Raises UserError where
-    weights cannot be used.
+    stills: how many of the received stills are used at once, those whose 8x8 frames are nearest to the current one, 1
+    to 3; more than one only where the engine can. teeth: whether the mouth is restored. Raises UserError where the
+    engine's weights cannot be used, ValueError on another number of stills.
 
     Before the first still, the enlarged 8x8 frame is shown; before the first frame, the still itself. A still without
     landmarks works, with rough motion.
@@ -100,43 +89,24 @@ class NetworkReconstructor:
     delay = 0
     fps: int | None = None
 
-    def __init__(
-        self,
-        weights: Path | None = None,
-        config: UpsamplerConfig = LIVE,
-        device: str = "cpu",
-        stills: int = 1,
-        bfloat16: bool | None = None,
-        teeth: bool | Path = True,
-    ) -> None:
-        if not 1 <= stills <= 3:
-            raise ValueError(f"{stills} stills at once: 1 to 3")
-        keep_memory()
-        if torch.device(device).type == "cpu":
-            # the rest of the call needs the other half of the cores
-            torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) // 2)))
-        if bfloat16 is None:
-            bfloat16 = has_bfloat16(device)
-        self.device = device
-        self.backend = f"torch {'bf16' if bfloat16 else 'fp32'}, width {config.width}"
-        self._device, self._stills, self._bfloat16 = torch.device(device), stills, bfloat16
-        self._model = load_upsampler(weights or DEFAULT_WEIGHTS, config).to(self._device)
-        if bfloat16:
-            round_weights(self._model)
-        self.teeth: TeethStage | None = None
-        if teeth is not False:
-            self.teeth = TeethStage(None if teeth is True else teeth, device=device, bfloat16=bfloat16)
-            self.backend += " + teeth"
+    def __init__(self, engine: Engine, stills: int = 1, teeth: bool = True) -> None:
+        if not 1 <= stills <= 3 or (stills > 1 and not engine.several):
+            raise ValueError(f"{stills} stills at once: 1 to {3 if engine.several else 1} with {engine.backend}")
+        self.engine = engine
+        self.device = engine.device
+        self.backend = engine.backend + (" + teeth" if teeth else "")
+        self._stills = stills
+        self.teeth = TeethStage(engine) if teeth else None
         self._identities: deque[_Still] = deque(maxlen=MAX_STILLS)
         self._newest: NDArray[np.uint8] | None = None
-        self._chosen: IdentityFeatures | None = None
+        self._chosen: Arrays | None = None
         self._choice: list[int] = []
         self.spent: dict[str, float] = {}
         self.reset()
         self._warm_up()
 
     def reset(self) -> None:
-        self._state = StreamState(deque(maxlen=self._model.config.window))
+        self._state = StreamState()
         self._until_choice = 0
         if self.teeth is not None:
             self.teeth.reset()
@@ -144,7 +114,8 @@ class NetworkReconstructor:
     def _warm_up(self) -> None:
         """The first still and tick choose kernels and fetch memory, which a call should not wait for."""
         grey = np.full((256, 256, 3), 128, np.uint8)
-        face = np.asarray((self._model.still_landmarks.mean.detach().cpu().numpy() + 1) / 2, np.float32)
+        angle = np.linspace(0, 2 * np.pi, 110, endpoint=False, dtype=np.float32)
+        face = np.asarray(np.stack([np.cos(angle), np.sin(angle)], 1) / 4 + 0.5, np.float32)
         for points in (None, face):
             self.set_identity(IdentityStill(grey, points))
         for _ in range(2):
@@ -155,18 +126,18 @@ class NetworkReconstructor:
             self.teeth.use(())
         self.reset()
 
-    @torch.inference_mode()
     def set_identity(self, still: IdentityStill) -> None:
-        """Encodes the still: some five times the work of a tick."""
+        """Encodes the still: about the work of a tick."""
         low = _unit(area_8x8(still.picture))
-        picture = self._tensor(_unit(still.picture)).contiguous(memory_format=torch.channels_last)
-        points = None if still.points is None else self._tensor(still.points * 2 - 1)[:, None]
-        with precision(self._device, self._bfloat16):
-            identity = self._model.encode_stills(picture[:, None], self._tensor(low)[:, None], points).kept()
-        reference = None
-        if self.teeth is not None and points is not None:
-            # guessed landmarks are too rough to say where the mouth is
-            reference = self.teeth.remember(picture, points[:, 0])
+        picture = self._array(_unit(still.picture))
+        has = still.points is not None
+        points = self._array(still.points * 2 - 1 if still.points is not None else np.zeros((110, 2)))
+        identity = self.engine.run(
+            "still",
+            {"picture": picture, "low": self._array(low), "points": points, "has_points": self._array(np.full(1, has))},
+        )
+        # guessed landmarks are too rough to say where the mouth is
+        reference = self.teeth.remember(picture, points) if self.teeth is not None and has else None
         # a still that comes again, after a reconnect, takes its own place
         others = [known for known in self._identities if not np.array_equal(known.low, low)]
         self._identities = deque([*others, _Still(identity, low, reference)], MAX_STILLS)
@@ -181,13 +152,12 @@ class NetworkReconstructor:
     def tick(self, face: FaceTick, voice: NDArray[np.int16] | None) -> NDArray[np.uint8]:
         drawn = self.draw(face, voice)
         if drawn is not None:
-            return picture_bytes(drawn.picture)
+            return self.engine.shown(drawn.picture)
         window = self._state.window
         if window:
             return _bytes(enlarge(np.ascontiguousarray(window[-1].transpose(1, 2, 0))))
         return np.full((256, 256, 3), 128, np.uint8) if self._newest is None else self._newest.copy()
 
-    @torch.inference_mode()
     def draw(self, face: FaceTick, voice: NDArray[np.int16] | None) -> Drawn | None:
         """`tick` with what its picture is made of; None where a still or a first frame is missing."""
         began = time.perf_counter()
@@ -197,25 +167,23 @@ class NetworkReconstructor:
         identity = self._choose(state.window[-1]) if state.window else None
         if identity is None:
             return None
-        has = np.array([state.hints.known, voice is not None], np.float32)
-        with precision(self._device, self._bfloat16):
-            output = self._model(
-                identity,
-                self._tensor(np.stack(state.window)),
-                self._tensor(normalised(state.rows).T),
-                self._tensor(state.hints.values),
-                self._tensor(has),
-                coarse=False,
-            )
-        picture = output.picture
+        has = np.array([state.hints.known, voice is not None])
+        given: dict[str, NDArray[Any]] = {
+            "window": np.stack(state.window),
+            "mel": normalised(state.rows).T,
+            "hints": state.hints.values,
+            "has": has,
+        }
+        made = self.engine.run("tick", {**{name: self._array(v) for name, v in given.items()}, **identity})
+        picture = made["picture"]
         drawn = time.perf_counter()
         self.spent["upsample"] = drawn - began
         if self.teeth is not None:
-            picture = self.teeth.restore(picture, output.points)
+            picture = self.teeth.restore(picture, made["points"])
             self.spent["teeth"] = time.perf_counter() - drawn
-        return Drawn(output.picture, picture, output.points)
+        return Drawn(made["picture"], picture, made["points"])
 
-    def _choose(self, low: NDArray[np.float32]) -> IdentityFeatures | None:
+    def _choose(self, low: NDArray[np.float32]) -> Arrays | None:
         if not self._identities:
             return None
         self._until_choice -= 1
@@ -225,24 +193,13 @@ class NetworkReconstructor:
             if self._chosen is None or choice != self._choice:
                 self._choice = choice
                 parts = [self._identities[k].identity for k in choice]
-                self._chosen = parts[0] if len(parts) == 1 else IdentityFeatures.together(parts)
+                self._chosen = parts[0] if len(parts) == 1 else self.engine.together(parts)
             self._until_choice = _CHANGE
         return self._chosen
 
-    def _tensor(self, values: NDArray[np.float32]) -> Tensor:
+    def _array(self, values: NDArray[Any]) -> Array:
         """With a batch axis, on the device."""
-        return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(self._device)[None]
-
-
-def load_upsampler(path: Path, config: UpsamplerConfig = LIVE) -> Upsampler:
-    """The network with weights from a safetensors file of exactly its parameters, ready to run. Raises UserError."""
-    return channels_last(filled(Upsampler(config), path))
-
-
-def picture_bytes(picture: Tensor) -> NDArray[np.uint8]:
-    """(1, 3, n, n) in [-1, 1] on any device -> (n, n, 3) uint8, rounded and clipped."""
-    scaled = picture[0].mul(127.5).add_(128.0).clamp_(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(scaled.cpu().numpy().transpose(1, 2, 0))
+        return self.engine.array(np.ascontiguousarray(values, np.float32)[None])
 
 
 def _unit(picture: NDArray[np.uint8]) -> NDArray[np.float32]:

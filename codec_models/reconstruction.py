@@ -88,12 +88,14 @@ def reconstructor(
         # read when torch is loaded: threads that wait must not take the cores from the rest of the call
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
+            from .engines.torch_engine import TorchEngine
             from .interpolated import Interpolated
             from .network import NetworkReconstructor
             from .slow_stream import SlowStream
 
-            network = NetworkReconstructor(teeth=teeth)
-            return network if lookahead is None else Interpolated(network, SlowStream(lookahead))
+            engine = TorchEngine()
+            network = NetworkReconstructor(engine, teeth=teeth)
+            return network if lookahead is None else Interpolated(network, SlowStream(engine, lookahead))
         except ImportError as e:
             reason = f"{e.name or 'a package'} is not installed"
         except UserError as e:

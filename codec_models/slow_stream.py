@@ -13,20 +13,25 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from .bitstream.face import FaceTick
+from .bitstream.prior import HINTS
+from .engines.engine import Arrays, Engine
 from .held_hints import HeldHints
-from .hint_measure import HINTS
-from .interpolation import FRAMES, INTERVAL, Interpolation, Keys, load_interpolation
+
+FRAMES = 5
+"""Received frames that are looked at together."""
+INTERVAL = 5
+"""Ticks between two frames at 5 fps."""
 
 _EASE = (0.5, 0.25)
 """What is left, in the tick in which a frame comes and those after it, of the step from what had been predicted for it:
 without look-ahead that step would be seen five times a second."""
+_KEYS = ("frames", "times", "key_hints", "key_has")
 _MISPLACED = 3
 """Frames in a row off the rhythm, after which theirs is the new one."""
 
@@ -47,17 +52,18 @@ class _Waiting:
 
 
 class SlowStream:
-    """Stateful: `push` every tick, in order. Raises UserError where the weights cannot be used.
+    """Stateful: `push` every tick, in order. Raises UserError where the engine's weights cannot be used.
 
-    lookahead: frames, 0 or 1. fps: of the stream, 5 or 25 as the sender says, or None: then it is a slow one once a
-    frame has come 5 ticks or a multiple of that after the one before, none ever having come sooner.
+    engine: runs the networks `interpolation_encode` and `interpolation_at` (`interpolation.py`). lookahead: frames,
+    0 or 1. fps: of the stream, 5 or 25 as the sender says, or None: then it is a slow one once a frame has come 5
+    ticks or a multiple of that after the one before, none ever having come sooner.
     """
 
-    def __init__(self, lookahead: int = 0, weights: Path | None = None, fps: int | None = None) -> None:
+    def __init__(self, engine: Engine, lookahead: int = 0, fps: int | None = None) -> None:
         if lookahead not in (0, 1):
             raise ValueError(f"a look-ahead of {lookahead} frames: 0 or 1")
         self.lookahead, self.fps = lookahead, fps
-        self._network: Interpolation = load_interpolation(weights)
+        self._engine = engine
         # the first use is slow
         self.window(np.full((FRAMES, 8, 8, 3), 128, np.uint8))
         self.reset()
@@ -66,7 +72,7 @@ class SlowStream:
         """Another stream starts; its fps is as told before."""
         self._tick = -1
         self._frames: deque[_Frame] = deque(maxlen=FRAMES)
-        self._keys: Keys | None = None
+        self._keys: Arrays | None = None
         self._hints = HeldHints()
         self._step: NDArray[np.float32] | None = None
         self._stepped = 0
@@ -85,7 +91,6 @@ class SlowStream:
         """Ticks by which what comes out is older than what went in."""
         return INTERVAL * self.lookahead if self.slow else 0
 
-    @torch.inference_mode()
     def push(self, face: FaceTick) -> FaceTick | None:
         """The tick `delay` ticks before this one, its picture filled in; None where there is none yet.
 
@@ -106,7 +111,7 @@ class SlowStream:
         out = self._waiting.popleft()
         if not self.slow or self._keys is None:
             return out.face
-        made = self._at(self._keys, self._tick - delay, out)
+        made = self._at(self._keys, self._tick - delay, out.hints, out.known)
         if self._step is not None:
             made = made + self._step * _EASE[self._stepped]
             self._stepped += 1
@@ -131,46 +136,46 @@ class SlowStream:
         old, self._keys = self._keys, self._encoded() if self.slow else None
         if old is not None and self._keys is not None and not self.lookahead:
             now = self._recent[-1]
-            self._step = self._at(old, self._tick, now) - self._at(self._keys, self._tick, now)
+            told = self._tick, now.hints, now.known
+            self._step = self._at(old, *told) - self._at(self._keys, *told)
             self._stepped = 0
 
-    def _encoded(self) -> Keys:
+    def _encoded(self) -> Arrays:
         # a stream begins as if its first frame had stood before
         first, missing = self._frames[0], FRAMES - len(self._frames)
         before = [dataclasses.replace(first, time=first.time - INTERVAL * k) for k in range(missing, 0, -1)]
         frames = [*before, *self._frames]
-        pictures = np.stack([f.picture for f in frames])
-        return self._network.encode(
-            _unit(pictures)[None],
-            torch.tensor([[float(f.time) for f in frames]]),
-            torch.from_numpy(np.stack([f.hints for f in frames]))[None],
-            torch.tensor([[f.known for f in frames]]),
+        return self._encode(
+            np.stack([f.picture for f in frames]),
+            np.array([f.time for f in frames]),
+            np.stack([f.hints for f in frames]),
+            np.array([f.known for f in frames]),
         )
 
-    def _at(self, keys: Keys, tick: int, told: _Waiting) -> NDArray[np.float32]:
-        """(8, 8, 3), 0 to 255."""
-        hints, known = torch.from_numpy(told.hints)[None, None], torch.tensor([[told.known]])
-        return _levels(self._network.at(keys, torch.tensor([[float(tick)]]), hints, known)[0, 0])
+    def _encode(self, pictures: NDArray[np.uint8], *told: NDArray[Any]) -> Arrays:
+        """Five frames (5, 8, 8, 3), their times, hints and whether those are given -> with the features of all."""
+        values = (pictures.transpose(0, 3, 1, 2) / np.float32(127.5) - 1, *told)
+        keys = {name: self._array(v) for name, v in zip(_KEYS, values, strict=True)}
+        return {**keys, **self._engine.run("interpolation_encode", keys)}
 
-    @torch.inference_mode()
+    def _at(self, keys: Arrays, time: float, hints: NDArray[np.float32], known: float) -> NDArray[np.float32]:
+        """(8, 8, 3), 0 to 255. time: in ticks."""
+        asked = {"at": np.array([time]), "hints": hints[None], "has": np.array([known])}
+        made = self._engine.run("interpolation_at", {**keys, **{name: self._array(v) for name, v in asked.items()}})
+        low = self._engine.numpy(made["low"])[0, 0].transpose(1, 2, 0)
+        return np.asarray(((low + 1) * 127.5).clip(0, 255), np.float32)
+
+    def _array(self, values: NDArray[Any]) -> Any:
+        return self._engine.array(np.ascontiguousarray(values, np.float32)[None])
+
     def window(self, frames: NDArray[np.uint8], hints: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """The paper's form: frames (5, 8, 8, 3) RGB and the raw hints (25, 12) of all ticks -> (25, 8, 8, 3), 0 to 255.
 
         Frame k is at tick 5 k; the last four ticks come after the last frame. Keeps no state.
         """
-        ticks = torch.arange(FRAMES * INTERVAL, dtype=torch.float32)[None]
-        known = torch.full((1, FRAMES * INTERVAL), float(hints is not None))
-        told = torch.zeros(1, FRAMES * INTERVAL, HINTS) if hints is None else torch.from_numpy(hints)[None].float()
+        count = FRAMES * INTERVAL
+        known = float(hints is not None)
+        told = np.zeros((count, HINTS), np.float32) if hints is None else np.asarray(hints, np.float32)
         at = slice(None, None, INTERVAL)
-        keys = self._network.encode(_unit(frames)[None], ticks[:, at], told[:, at], known[:, at])
-        return _levels(self._network.at(keys, ticks, told, known)[0])
-
-
-def _unit(pictures: NDArray[np.uint8]) -> torch.Tensor:
-    """(n, 8, 8, 3) uint8 -> (n, 3, 8, 8) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), np.float32)) / 127.5 - 1
-
-
-def _levels(frames: torch.Tensor) -> NDArray[np.float32]:
-    """(..., 3, 8, 8) in [-1, 1] -> (..., 8, 8, 3), 0 to 255."""
-    return np.asarray(((frames + 1) * 127.5).clamp(0, 255).movedim(-3, -1).numpy(), np.float32)
+        keys = self._encode(frames, np.arange(count)[at], told[at], np.full(FRAMES, known))
+        return np.stack([self._at(keys, tick, told[tick], known) for tick in range(count)])

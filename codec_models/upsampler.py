@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -23,13 +24,15 @@ from .audio_encoder import AudioEncoder
 from .decoder import Decoder
 from .hint_measure import SCALE, measured, normalised
 from .landmark_head import CONDITIONS, LandmarkHead, StillLandmarks
-from .layers import CrossAttention, Picture8x8, Residual, conv, unfolded
+from .layers import CrossAttention, Picture8x8, Residual, channels_last, conv, unfolded
 from .motion import FINE, FLOW, SparseMotion
 from .projection import IterativeProjection
 from .still_encoder import StillEncoder, StillPyramid
 from .visual_encoder import VisualEncoder
+from .weight_files import filled
 
 _COARSE = 32
+DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "upsampler.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +214,13 @@ def _average(features: Tensor, closeness: Tensor) -> Tensor:
     if features.shape[1] == 1:
         return features[:, 0]
     return (features * closeness.exp().view(*closeness.shape, *[1] * (features.dim() - 2)).to(features.dtype)).sum(1)
+
+
+def load_upsampler(path: Path | None = None, config: UpsamplerConfig = LIVE) -> Upsampler:
+    """The network with weights from a safetensors file of exactly its parameters, ready to run; those that come with
+    the program by default. Raises UserError.
+    """
+    return channels_last(filled(Upsampler(config), path or DEFAULT_WEIGHTS))
 
 
 def still_part(name: str) -> bool:

@@ -12,12 +12,10 @@ import torch
 
 from ..errors import UserError
 from ..interpolation import Interpolation
-from ..network import DEFAULT_WEIGHTS as UPSAMPLER_WEIGHTS
-from ..network import load_upsampler
 from ..teeth import LIVE as LIVE_TEETH
 from ..teeth import PAPER as PAPER_TEETH
 from ..teeth import Teeth
-from ..upsampler import LIVE, PAPER, Upsampler
+from ..upsampler import LIVE, PAPER, Upsampler, load_upsampler
 from .checkpoint import CHECKPOINT, claim_folder, load_checkpoint, load_weights
 from .corpus import Corpus, most_varied, read_manifest
 from .data import WindowConfig, WindowSampler
@@ -209,7 +207,7 @@ def run_teeth(options: argparse.Namespace) -> int:
     network = Teeth(LIVE_TEETH if options.config == "live" else PAPER_TEETH).to(world.device)
     if options.init:
         load_weights(options.init, network)
-    upsampler = load_upsampler(options.upsampler or UPSAMPLER_WEIGHTS).to(world.device)
+    upsampler = load_upsampler(options.upsampler).to(world.device)
     pool, dev = _mouths(options, upsampler, world)
     weights = {k: v for k in ("energy", "adversarial") if (v := getattr(options, k)) is not None}
     given = {k: v for k in ("batch", "learning_rate") if (v := getattr(options, k)) is not None}

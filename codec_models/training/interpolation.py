@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..interpolation import INTERVAL, Interpolation
+from ..interpolation import Interpolation
+from ..slow_stream import INTERVAL
 from .average import follow
 from .checkpoint import save_weights
 from .draws import Dice

@@ -23,7 +23,8 @@ from torch import Tensor
 from ..bitstream.face import FaceConfig, FaceDecoder, FaceEncoder
 from ..errors import UserError
 from ..hint_measure import HINTS, measured
-from ..interpolation import FRAMES, INTERVAL, Interpolation, Keys
+from ..interpolation import Interpolation, Keys
+from ..slow_stream import FRAMES, INTERVAL
 from .augment import lit, random_colours, random_transforms, recoloured, transformed, transformed_points
 from .corpus import Corpus
 from .data import area, whole_levels

@@ -33,6 +33,7 @@ from benchmarks.interpolation import (
 )
 from benchmarks.ours import code_faces
 from codec_models.bitstream.face import FaceConfig
+from codec_models.engines.torch_engine import TorchEngine
 from codec_models.errors import UserError
 from codec_models.interpolation import Interpolation
 from codec_models.landmarks import POINTS
@@ -126,16 +127,16 @@ def test_every_form_is_aligned_with_the_ticks(plain: Path) -> None:
     ticks = np.arange(len(received.ticks))
     given = received.pictures.astype(np.float32)
     straight, held = linear(received.keys, given, ticks), hold(received.keys, given, ticks)
-    ahead, spent = live(SlowStream(1, plain), received.ticks)
+    ahead, spent = live(SlowStream(TorchEngine(interpolation=plain), 1), received.ticks)
     assert len(spent) == 67 and ahead.shape == (62, 8, 8, 3)
     assert np.abs(ahead[:61] - straight[:61]).max() <= 0.51
-    causal, spent = live(SlowStream(0, plain), received.ticks)
+    causal, spent = live(SlowStream(TorchEngine(interpolation=plain), 0), received.ticks)
     eased = held.copy()
     for k in range(5, 62):
         if k % 5 < len(_EASE):  # what is left of the step to the frame that has come
             eased[k] += _EASE[k % 5] * (held[k - k % 5 - 1] - held[k])
     assert len(spent) == 62 and np.abs(causal - eased).max() <= 0.51
-    whole, spent = windows(SlowStream(0, plain), received.ticks)
+    whole, spent = windows(SlowStream(TorchEngine(interpolation=plain), 0), received.ticks)
     assert len(spent) == 2 and whole.shape == (50, 8, 8, 3)
     for start in (0, 25):
         assert np.abs(whole[start : start + 21] - straight[start : start + 21]).max() <= 0.01
@@ -156,7 +157,7 @@ def test_hints_reach_the_network_or_not(plain: Path, monkeypatch: pytest.MonkeyP
             given.append(hints)
             return super().window(frames, hints)
 
-    streams = {k: Noting(k, plain) for k in (0, 1)}
+    streams = {k: Noting(TorchEngine(interpolation=plain), k) for k in (0, 1)}
     given.clear()  # of the first use
     for codec in ("ours-live-0", "ours-live-1", "ours-window"):
         frames, cost = run(codec, received, streams.__getitem__)
@@ -174,7 +175,7 @@ def test_hints_reach_the_network_or_not(plain: Path, monkeypatch: pytest.MonkeyP
 
 def test_windows_repeat_the_frame_before_a_lost_one(plain: Path) -> None:
     received = receive(make_clip(125), 0.4, seed=2)
-    frames, _ = windows(SlowStream(0, plain), received.ticks)
+    frames, _ = windows(SlowStream(TorchEngine(interpolation=plain), 0), received.ticks)
     lost = next(k for k in range(5, 125, 5) if k not in received.keys)
     before = received.keys[received.keys < lost][-1]
     picture = received.ticks[before].picture

@@ -83,11 +83,11 @@ def test_tables_json_and_wall(
 
 
 def test_where_no_face_is_found_the_drawn_mouth_tells(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from codec_models.network import NetworkReconstructor
+    from codec_models.engines.torch_engine import torch_network
 
     clip = make_clip(faces=False)
     with teeth.Progress(1, "measuring") as show:
-        run = teeth.run_clip(clip, NetworkReconstructor(teeth=weights), show)
+        run = teeth.run_clip(clip, torch_network(teeth=weights), show)
     assert np.isfinite(run.places.opening).all() and run.reference.shape == (96, 96, 3)
     assert run.before.shape == run.after.shape == clip.frames.shape
     rows = teeth.rows_of(clip, run)

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from codec_models.bitstream.face import FaceTick
 from codec_models.bitstream.still import IdentityStill
+from codec_models.engines.torch_engine import TorchEngine
 from codec_models.interpolated import Interpolated
 from codec_models.interpolation import Interpolation
 from codec_models.slow_stream import _EASE, SlowStream
@@ -29,6 +30,7 @@ class Notes:
         self.drawn: list[tuple[FaceTick, NDArray[np.int16] | None]] = []
         self.taken = 0
         self.stills = 0
+        self.spent: dict[str, float] = {}
 
     def set_identity(self, still: IdentityStill) -> None:
         self.stills += 1
@@ -60,7 +62,7 @@ def given(count: int) -> list[tuple[FaceTick, NDArray[np.int16]]]:
 
 def test_without_look_ahead_every_tick_is_drawn_at_once_from_a_frame(weights: Path) -> None:
     inner = Notes()
-    model = Interpolated(inner, SlowStream(0, weights))
+    model = Interpolated(inner, SlowStream(TorchEngine(interpolation=weights), 0))
     model.fps = 5
     pictures = [model.tick(*t) for t in given(20)]
     assert model.delay == 0 and len(inner.drawn) == 20
@@ -73,7 +75,7 @@ def test_without_look_ahead_every_tick_is_drawn_at_once_from_a_frame(weights: Pa
 
 def test_with_look_ahead_picture_and_voice_are_those_of_five_ticks_before(weights: Path) -> None:
     inner = Notes()
-    model = Interpolated(inner, SlowStream(1, weights))
+    model = Interpolated(inner, SlowStream(TorchEngine(interpolation=weights), 1))
     model.fps = 5
     ticks = given(20)
     pictures = [model.tick(*t) for t in ticks]
@@ -87,7 +89,7 @@ def test_with_look_ahead_picture_and_voice_are_those_of_five_ticks_before(weight
 
 def test_ticks_that_are_not_drawn_are_known_all_the_same(weights: Path) -> None:
     inner = Notes()
-    model = Interpolated(inner, SlowStream(0, weights))
+    model = Interpolated(inner, SlowStream(TorchEngine(interpolation=weights), 0))
     model.fps = 5
     for k, tick in enumerate(given(13)):
         if k == 10:
@@ -99,7 +101,7 @@ def test_ticks_that_are_not_drawn_are_known_all_the_same(weights: Path) -> None:
 
 def test_a_fast_stream_is_handed_on_as_it_is(weights: Path) -> None:
     inner = Notes()
-    model = Interpolated(inner, SlowStream(1, weights))
+    model = Interpolated(inner, SlowStream(TorchEngine(interpolation=weights), 1))
     model.fps = 25
     ticks = given(7)
     for tick in ticks:

@@ -11,7 +11,8 @@ from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
 from codec_models.errors import UserError
-from codec_models.interpolation import FRAMES, HINTS, INTERVAL, Interpolation, Keys, load_interpolation, moved
+from codec_models.interpolation import HINTS, Interpolation, Keys, load_interpolation, moved
+from codec_models.slow_stream import FRAMES, INTERVAL
 
 pytestmark = pytest.mark.unit
 

@@ -12,18 +12,19 @@ torch = pytest.importorskip("torch", reason="the networks need torch: pip instal
 
 from safetensors.torch import save_file
 
-from codec_models import teeth_stage
 from codec_models.bitstream.face import FaceTick, area_8x8
 from codec_models.bitstream.hints import Hints
 from codec_models.bitstream.still import IdentityStill
+from codec_models.engines import graphs
+from codec_models.engines.torch_engine import torch_network
 from codec_models.errors import UserError
 from codec_models.held_hints import HELD_HINTS
 from codec_models.hint_measure import HINTS
 from codec_models.landmark_head import StillLandmarks
 from codec_models.mel import LogMel, normalised
-from codec_models.network import MAX_STILLS, NetworkReconstructor, load_upsampler, picture_bytes
+from codec_models.network import MAX_STILLS, NetworkReconstructor
 from codec_models.teeth import Teeth
-from codec_models.upsampler import Upsampler, UpsamplerConfig
+from codec_models.upsampler import Upsampler, UpsamplerConfig, load_upsampler
 
 pytestmark = pytest.mark.unit
 
@@ -74,7 +75,7 @@ def run(model: NetworkReconstructor, ticks: list[tuple[FaceTick, NDArray[np.int1
 
 def test_streaming_equals_the_whole_clip(weights: Path) -> None:
     ticks, s = clip(14), still()
-    streaming = NetworkReconstructor(weights, TINY, bfloat16=False, teeth=False)
+    streaming = torch_network(weights, TINY, bfloat16=False, teeth=False)
     streaming.set_identity(s)
     shown = run(streaming, ticks)
 
@@ -109,12 +110,12 @@ def test_streaming_equals_the_whole_clip(weights: Path) -> None:
 def test_reduced_precision_is_said_and_draws_nearly_the_same(weights: Path) -> None:
     shown = {}
     for bfloat16 in (False, True, None):
-        model = NetworkReconstructor(weights, TINY, bfloat16=bfloat16, teeth=False)
+        model = torch_network(weights, TINY, bfloat16=bfloat16, teeth=False)
         model.set_identity(still())
         shown[model.backend] = run(model, clip(5)).astype(int)
     # left open, it is one of the two
-    assert list(shown) == ["torch fp32, width 2", "torch bf16, width 2"]
-    apart = np.abs(shown["torch fp32, width 2"] - shown["torch bf16, width 2"])
+    assert list(shown) == ["torch fp32", "torch bf16"]
+    apart = np.abs(shown["torch fp32"] - shown["torch bf16"])
     assert 0 < apart.mean() < 2
 
 
@@ -122,7 +123,7 @@ def test_the_future_changes_nothing(weights: Path) -> None:
     a, b = clip(8), clip(5) + clip(3, seed=9)
     pictures = []
     for ticks in (a, b):
-        model = NetworkReconstructor(weights, TINY, teeth=False)
+        model = torch_network(weights, TINY, teeth=False)
         model.set_identity(still())
         pictures.append(run(model, ticks))
     assert np.array_equal(pictures[0][:5], pictures[1][:5])
@@ -130,7 +131,7 @@ def test_the_future_changes_nothing(weights: Path) -> None:
 
 
 def test_reset_forgets_the_stream_but_not_the_still(weights: Path) -> None:
-    model = NetworkReconstructor(weights, TINY, teeth=False)
+    model = torch_network(weights, TINY, teeth=False)
     model.set_identity(still())
     first = run(model, clip(6))
     model.reset()
@@ -138,7 +139,7 @@ def test_reset_forgets_the_stream_but_not_the_still(weights: Path) -> None:
 
 
 def test_before_the_still_the_enlarged_frame_and_before_a_frame_the_still(weights: Path) -> None:
-    model = NetworkReconstructor(weights, TINY, teeth=False)
+    model = torch_network(weights, TINY, teeth=False)
     assert model.tick(FaceTick(None, None), None).shape == (256, 256, 3)
     frame = np.full((8, 8, 3), (200, 100, 50), np.uint8)
     picture = model.tick(FaceTick(frame, None), None)
@@ -149,7 +150,7 @@ def test_before_the_still_the_enlarged_frame_and_before_a_frame_the_still(weight
 
 
 def test_a_still_without_landmarks_is_drawn(weights: Path) -> None:
-    model = NetworkReconstructor(weights, TINY, teeth=False)
+    model = torch_network(weights, TINY, teeth=False)
     model.set_identity(still(points=False))
     low = area_8x8(still().picture)
     picture = model.tick(FaceTick(low, None), None)
@@ -157,7 +158,7 @@ def test_a_still_without_landmarks_is_drawn(weights: Path) -> None:
 
 
 def test_hints_hold_for_a_while_only(weights: Path) -> None:
-    model = NetworkReconstructor(weights, TINY, teeth=False)
+    model = torch_network(weights, TINY, teeth=False)
     model.set_identity(still())
     frame = np.full((8, 8, 3), 120, np.uint8)
     first = model.tick(FaceTick(frame, Hints(0.4, 0.6, 0.1, 0.1, 0, 0, 0.55, 0.5, -1.6, 0, 0, 0)), None)
@@ -168,13 +169,13 @@ def test_hints_hold_for_a_while_only(weights: Path) -> None:
 
 def test_the_nearest_still_is_used(weights: Path) -> None:
     frame = FaceTick(area_8x8(still(3).picture), None)
-    alone = NetworkReconstructor(weights, TINY, teeth=False)
+    alone = torch_network(weights, TINY, teeth=False)
     alone.set_identity(still(3))
-    several = NetworkReconstructor(weights, TINY, teeth=False)
+    several = torch_network(weights, TINY, teeth=False)
     for seed in range(MAX_STILLS + 2):
         several.set_identity(still(seed))
     assert np.array_equal(several.tick(frame, None), alone.tick(frame, None))
-    both = NetworkReconstructor(weights, TINY, stills=2, teeth=False)
+    both = torch_network(weights, TINY, stills=2, teeth=False)
     both.set_identity(still(3))
     one = both.tick(frame, None)
     both.set_identity(still(4))
@@ -186,7 +187,7 @@ def test_a_still_that_comes_again_counts_once(weights: Path) -> None:
     frame = FaceTick(area_8x8(still(3).picture), None)
     pictures = []
     for again in (1, 3):
-        model = NetworkReconstructor(weights, TINY, stills=2, teeth=False)
+        model = torch_network(weights, TINY, stills=2, teeth=False)
         for seed in [3] * again + [4]:
             model.set_identity(still(seed))
         pictures.append(model.tick(frame, None))
@@ -195,7 +196,7 @@ def test_a_still_that_comes_again_counts_once(weights: Path) -> None:
 
 @pytest.mark.slow
 def test_memory_does_not_grow(weights: Path) -> None:
-    model = NetworkReconstructor(weights, TINY, teeth=False)
+    model = torch_network(weights, TINY, teeth=False)
     ticks = clip(25)
 
     def resident() -> float:
@@ -232,7 +233,7 @@ def test_other_weights_are_refused(tmp_path: Path, kind: str) -> None:
     if kind not in ("missing", "text"):
         save_file(state, path)
     with pytest.raises(UserError) as caught:
-        NetworkReconstructor(path, TINY)
+        torch_network(path, TINY)
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
 
 
@@ -240,19 +241,19 @@ def test_a_pickle_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.pt"
     torch.save(Upsampler(TINY).state_dict(), path)
     with pytest.raises(UserError):
-        NetworkReconstructor(path, TINY)
+        torch_network(path, TINY)
 
 
 def test_the_teeth_stage_changes_the_mouth_alone(weights: Path, teeth: Path) -> None:
-    plain = NetworkReconstructor(weights, TINY, teeth=False)
-    restoring = NetworkReconstructor(weights, TINY, teeth=teeth)
+    plain = torch_network(weights, TINY, teeth=False)
+    restoring = torch_network(weights, TINY, teeth=teeth)
     assert restoring.backend == plain.backend + " + teeth" and restoring.teeth is not None and plain.teeth is None
     for model in (plain, restoring):
         model.set_identity(still())
     for tick in clip(4):
         expected, drawn = plain.tick(*tick), restoring.draw(*tick)
-        assert drawn is not None and np.array_equal(picture_bytes(drawn.upsampled), expected)
-        changed = (picture_bytes(drawn.picture) != expected).any(2)
+        assert drawn is not None and np.array_equal(restoring.engine.shown(drawn.upsampled), expected)
+        changed = (restoring.engine.shown(drawn.picture) != expected).any(2)
         rows, columns = changed.any(1).nonzero()[0], changed.any(0).nonzero()[0]
         mouth = (drawn.points[0, :40].mean(0).numpy() + 1) * 128
         assert changed.mean() > 0.01 and len(range(rows[0], rows[-1])) < 96 > len(range(columns[0], columns[-1]))
@@ -260,18 +261,18 @@ def test_the_teeth_stage_changes_the_mouth_alone(weights: Path, teeth: Path) -> 
 
 
 def test_streams_with_teeth_are_the_same_again_after_a_reset(weights: Path, teeth: Path) -> None:
-    model = NetworkReconstructor(weights, TINY, teeth=teeth)
+    model = torch_network(weights, TINY, teeth=teeth)
     model.set_identity(still())
     first = run(model, clip(6))
     model.reset()
     assert np.array_equal(run(model, clip(6)), first)
-    fresh = NetworkReconstructor(weights, TINY, teeth=teeth)
+    fresh = torch_network(weights, TINY, teeth=teeth)
     fresh.set_identity(still())
     assert np.array_equal(run(fresh, clip(6)), first)
 
 
 def test_the_teeth_come_from_a_still_with_landmarks_that_is_kept(weights: Path, teeth: Path) -> None:
-    model = NetworkReconstructor(weights, TINY, teeth=teeth)
+    model = torch_network(weights, TINY, teeth=teeth)
     assert model.teeth is not None
     model.set_identity(still(1, points=False))
     assert model.teeth.reference is None
@@ -290,10 +291,10 @@ def test_the_teeth_come_from_a_still_with_landmarks_that_is_kept(weights: Path, 
 def test_teeth_weights_must_be_there(weights: Path, teeth: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = teeth.with_name("none.safetensors")
     with pytest.raises(UserError, match=r"none\.safetensors"):
-        NetworkReconstructor(weights, TINY, teeth=missing)
-    monkeypatch.setattr(teeth_stage, "DEFAULT_WEIGHTS", missing)
+        torch_network(weights, TINY, teeth=missing)
+    monkeypatch.setattr(graphs, "TEETH_WEIGHTS", missing)
     with pytest.raises(UserError, match=r"none\.safetensors"):
-        NetworkReconstructor(weights, TINY)
-    monkeypatch.setattr(teeth_stage, "DEFAULT_WEIGHTS", teeth)
-    for model in (NetworkReconstructor(weights, TINY), NetworkReconstructor(weights, TINY, teeth=True)):
+        torch_network(weights, TINY)
+    monkeypatch.setattr(graphs, "TEETH_WEIGHTS", teeth)
+    for model in (torch_network(weights, TINY), torch_network(weights, TINY, teeth=True)):
         assert model.backend.endswith("+ teeth")

@@ -52,7 +52,7 @@ def with_network(monkeypatch: pytest.MonkeyPatch, make: Callable[[], object]) ->
     """Stands for the module of the network. The list gets whether teeth were asked for."""
     asked: list[bool] = []
 
-    def made(teeth: bool) -> object:
+    def made(engine: object, teeth: bool) -> object:
         asked.append(teeth)
         return make()
 

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from codec_models.bitstream.face import FaceTick
 from codec_models.bitstream.hints import Hints
+from codec_models.engines.torch_engine import TorchEngine
 from codec_models.held_hints import HELD_HINTS
 from codec_models.interpolation import HINTS, Interpolation, load_interpolation
 from codec_models.slow_stream import _EASE, SlowStream
@@ -27,6 +28,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "interpolation.safetensors"
     save_file(model.state_dict(), path)
     return path
+
+
+def stream_of(weights: Path, lookahead: int, fps: int | None = None) -> SlowStream:
+    return SlowStream(TorchEngine(interpolation=weights), lookahead, fps)
 
 
 def hints_at(k: int) -> Hints:
@@ -93,7 +98,7 @@ def vars_of(k: int) -> tuple[float, ...]:
 
 def test_a_stream_at_25_fps_passes_untouched_and_undelayed(weights: Path) -> None:
     for told in (25, None):
-        stream = SlowStream(1, weights, told)
+        stream = stream_of(weights, 1, told)
         given = ticks(30, every=1, lost=(7, 8, 9, 15))
         assert all(a is b for a, b in zip(run(stream, given), given, strict=True))
         assert stream.delay == 0
@@ -103,7 +108,7 @@ def test_a_stream_at_25_fps_passes_untouched_and_undelayed(weights: Path) -> Non
 def test_without_look_ahead_streaming_and_whole_clip_give_the_same_numbers(
     weights: Path, lost: tuple[int, ...]
 ) -> None:
-    stream = SlowStream(0, weights, fps=5)
+    stream = stream_of(weights, 0, fps=5)
     for k, out in enumerate(run(stream, ticks(43, lost=lost))):
         assert same(out, eased(weights, k, lost)), k
     assert stream.delay == 0
@@ -113,7 +118,7 @@ def test_without_look_ahead_streaming_and_whole_clip_give_the_same_numbers(
 def test_with_look_ahead_every_tick_comes_five_ticks_later_and_knows_the_next_frame(
     weights: Path, lost: tuple[int, ...]
 ) -> None:
-    stream = SlowStream(1, weights, fps=5)
+    stream = stream_of(weights, 1, fps=5)
     out = run(stream, ticks(43, lost=lost))
     assert stream.delay == 5 and out[:5] == [None] * 5
     for k in range(5, 43):
@@ -123,7 +128,7 @@ def test_with_look_ahead_every_tick_comes_five_ticks_later_and_knows_the_next_fr
 
 
 def test_the_window_form_is_the_same_network(weights: Path) -> None:
-    stream = SlowStream(1, weights, fps=5)
+    stream = stream_of(weights, 1, fps=5)
     out = run(stream, ticks(25))
     frames = np.stack([picture_at(k) for k in range(0, 25, 5)])
     hints = np.array([vars_of(k) for k in range(25)], np.float32)
@@ -136,7 +141,7 @@ def test_the_window_form_is_the_same_network(weights: Path) -> None:
 
 
 def test_what_is_not_told_is_found_out(weights: Path) -> None:
-    stream = SlowStream(0, weights)
+    stream = stream_of(weights, 0)
     out = run(stream, ticks(15))
     assert stream.slow and [k for k, face in enumerate(out) if face is None or face.picture is None] == [1, 2, 3, 4]
     stream.reset()
@@ -145,7 +150,7 @@ def test_what_is_not_told_is_found_out(weights: Path) -> None:
 
 
 def test_a_frame_that_comes_late_keeps_its_place(weights: Path) -> None:
-    on_time, late = (SlowStream(0, weights, fps=5) for _ in range(2))
+    on_time, late = (stream_of(weights, 0, fps=5) for _ in range(2))
     given = ticks(30)
     wanted = run(on_time, given)
     given[21] = FaceTick(given[20].picture, given[21].hints)
@@ -158,7 +163,7 @@ def test_a_frame_that_comes_late_keeps_its_place(weights: Path) -> None:
 
 
 def test_a_new_rhythm_is_taken_after_a_while(weights: Path) -> None:
-    stream = SlowStream(0, weights, fps=5)
+    stream = stream_of(weights, 0, fps=5)
     run(stream, ticks(30))
     shifted = [FaceTick(picture_at(k) if k % 5 == 2 else None, hints_at(k)) for k in range(30, 70)]
     run(stream, shifted)
@@ -170,7 +175,10 @@ def test_hints_hold_for_half_a_second(weights: Path) -> None:
     given = ticks(count)
     silent = [FaceTick(f.picture, f.hints if k < 12 else None) for k, f in enumerate(given)]
     held = [FaceTick(f.picture, f.hints if k < 12 else given[11].hints) for k, f in enumerate(given)]
-    a, b = run(SlowStream(0, weights, fps=5), silent), run(SlowStream(0, weights, fps=5), held)
+    a, b = (
+        run(stream_of(weights, 0, fps=5), silent),
+        run(stream_of(weights, 0, fps=5), held),
+    )
 
     def equal(k: int) -> bool:
         x, y = a[k], b[k]
@@ -181,16 +189,19 @@ def test_hints_hold_for_half_a_second(weights: Path) -> None:
 
 
 def test_a_stream_without_frames_or_hints_is_no_trouble(weights: Path) -> None:
-    stream = SlowStream(0, weights, fps=5)
+    stream = stream_of(weights, 0, fps=5)
     assert all(face is not None and face.picture is None for face in run(stream, [FaceTick(None, None)] * 8))
     out = run(stream, ticks(20, hints=False))
     assert all(face is not None and face.picture is not None for face in out)
     with pytest.raises(ValueError, match="0 or 1"):
-        SlowStream(2, weights)
+        stream_of(weights, 2)
 
 
 def test_reset_forgets(weights: Path) -> None:
-    a, b = SlowStream(1, weights, fps=5), SlowStream(1, weights, fps=5)
+    a, b = (
+        stream_of(weights, 1, fps=5),
+        stream_of(weights, 1, fps=5),
+    )
     run(a, ticks(33))
     a.reset()
     for x, y in zip(run(a, ticks(20)), run(b, ticks(20)), strict=True):

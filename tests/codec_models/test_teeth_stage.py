@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch", reason="the networks need torch: pip instal
 from safetensors.torch import save_file
 from torch import Tensor
 
+from codec_models.engines.torch_engine import TorchEngine
 from codec_models.errors import UserError
 from codec_models.hint_measure import measured
 from codec_models.landmark_head import StillLandmarks
@@ -20,7 +21,8 @@ from codec_models.landmarks import LIPS, POINTS
 from codec_models.mouth import MOUTH, cut, feather, lip_distance, mouth_corner
 from codec_models.precision import has_bfloat16
 from codec_models.teeth import Teeth, TeethConfig
-from codec_models.teeth_stage import GateConfig, TeethStage, redness
+from codec_models.teeth_gate import GateConfig, redness
+from codec_models.teeth_stage import TeethStage
 
 pytestmark = pytest.mark.unit
 
@@ -80,8 +82,12 @@ def painted(lips: tuple[float, float, float], skin: tuple[float, float, float] =
     return out
 
 
-def stage(weights: Path, **options: object) -> TeethStage:
-    made = TeethStage(weights, TINY, **options)  # type: ignore[arg-type]
+def fresh(weights: Path, config: TeethConfig = TINY, bfloat16: bool = False) -> TeethStage:
+    return TeethStage(TorchEngine(teeth=weights, teeth_config=config, bfloat16=bfloat16))
+
+
+def stage(weights: Path, bfloat16: bool = False) -> TeethStage:
+    made = fresh(weights, bfloat16=bfloat16)
     made.use([made.remember(picture(9), face())])
     return made
 
@@ -188,12 +194,12 @@ def test_a_hand_over_the_mouth_shuts_the_gate(weights: Path) -> None:
         "a dark thing": (painted((-0.9, -0.9, -0.9), (-0.9, -0.9, -0.9)), 0),
     }
     for what, (drawn, gate) in cases.items():
-        one = TeethStage(weights, TINY)
+        one = fresh(weights)
         one.use([one.remember(painted(lips), face())])
         one.restore(drawn, face())
         assert one.gate is not None and one.gate.item() == gate, what
     # lips without a colour tell nothing, and neither does a missing reference
-    one = TeethStage(weights, TINY)
+    one = fresh(weights)
     one.restore(painted(skin), face())
     assert one.gate is not None and one.gate.item() == 1
     one.reset()
@@ -203,7 +209,7 @@ def test_a_hand_over_the_mouth_shuts_the_gate(weights: Path) -> None:
 
 
 def test_a_head_turned_away_from_the_reference_shuts_the_gate(weights: Path) -> None:
-    one, drawn = TeethStage(weights, TINY), picture()
+    one, drawn = fresh(weights), picture()
     for still, now, gate in ((0.0, 0.1, 1), (0.0, 0.4, 0), (0.2, -0.25, 0), (0.25, 0.3, 1), (-0.3, -0.3, 1)):
         one.reset()
         one.use([])
@@ -244,7 +250,7 @@ def test_the_reference_is_the_still_that_shows_teeth_best(weights: Path) -> None
     def still(grey: float, opening: float) -> tuple[Tensor, Tensor]:
         return torch.full((1, 3, 256, 256), grey), face(opening=opening)
 
-    one = TeethStage(weights, TINY)
+    one = fresh(weights)
     closed, dark, bright = (one.remember(*still(*s)) for s in ((0.8, 0.01), (-0.8, 0.2), (0.8, 0.2)))
     aside = one.remember(still(0.8, 0.2)[0], turned(0.9))
     assert bright.shown > 3 * max(dark.shown, closed.shown) and min(dark.shown, closed.shown) >= 0 == aside.shown
@@ -263,7 +269,7 @@ def test_the_reference_is_the_still_that_shows_teeth_best(weights: Path) -> None
 
 
 def test_the_reference_counts_and_may_be_missing(weights: Path) -> None:
-    one = TeethStage(weights, TINY)
+    one = fresh(weights)
     pictures = [one.restore(picture(), face())]
     for seed in (1, 2):
         one.use([one.remember(picture(seed), face())])
@@ -286,5 +292,5 @@ def test_hardware_without_bfloat16_is_not_guessed() -> None:
 def test_weights_that_cannot_be_used_are_refused(tmp_path: Path, weights: Path) -> None:
     for path, config in ((tmp_path / "none.safetensors", TINY), (weights, TeethConfig())):
         with pytest.raises(UserError) as caught:
-            TeethStage(path, config)
+            fresh(path, config).restore(picture(), face())
         assert "\n" not in str(caught.value) and str(path) in str(caught.value)

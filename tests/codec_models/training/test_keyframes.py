@@ -12,7 +12,8 @@ from torch.testing import assert_close
 from codec_models.bitstream.face import FaceConfig, FaceDecoder, FaceEncoder
 from codec_models.errors import UserError
 from codec_models.hint_measure import HINTS, measured
-from codec_models.interpolation import FRAMES, INTERVAL, Interpolation
+from codec_models.interpolation import Interpolation
+from codec_models.slow_stream import FRAMES, INTERVAL
 from codec_models.training.corpus import Corpus
 from codec_models.training.keyframes import NEWEST, RECEIVED, SHORTEST, TICKS, StretchConfig, StretchSampler
 
