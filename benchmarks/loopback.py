@@ -1,4 +1,7 @@
-"""One call through three processes on this machine, and its two reports merged to one."""
+"""One call through three processes on this machine, and its two reports merged to one.
+
+It goes over loopback, or over a `Link` with delay; then the signaling server is on the receiver's side.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from codec_models.errors import UserError
 
+from .link import Link
 from .processes import Listener, Processes, free_port
 from .report import Row
 from .smoothness import beat_or_none, recorded_motion
 
 ROOM = "loopback"
 _OF_ONE_SIDE = ("role", "settings", "failure")
+LINK_PORT = 8080
 START_S = 60.0
 """Longer than this on top of the call's own seconds means that something hangs."""
 
@@ -64,28 +70,37 @@ class CallResult:
     commands: list[str] = field(default_factory=list)
 
 
-def run_call(config: CallConfig, listener: Listener | None = None, terminal: bool = False) -> CallResult:
+def run_call(
+    config: CallConfig, listener: Listener | None = None, terminal: bool = False, link: Link | None = None
+) -> CallResult:
     """Run the call to its end. Raises UserError with the failing process's own line.
 
     terminal: the receiver thinks that it writes to a terminal and redraws its live line at its full rate.
+    link: what the call goes over, None for loopback.
     Ctrl-C (KeyboardInterrupt) ends the call early; what was measured until then is returned all the same, and
     KeyboardInterrupt is raised again only where nothing was.
     """
     with tempfile.TemporaryDirectory(prefix="pinhole-call-") as folder, contextlib.ExitStack() as stack:
         work = Path(folder)
         reports = {"sender": work / "sender.json", "receiver": work / "receiver.json"}
-        port = free_port()
+        port = LINK_PORT if link else free_port()
+        host = link.address("receiver") if link else "127.0.0.1"
         if config.beat and config.output is None:
             config = replace(config, output=work / "call.mp4")
-        commands = command_lines(config, f"http://127.0.0.1:{port}", port, reports)
+        commands = command_lines(config, f"http://{host}:{port}", port, reports)
+        prefixes = {
+            name: link.prefix("sender" if name == "sender" else "receiver") if link else [] for name in commands
+        }
         environment = {"XDG_STATE_HOME": folder, "PINHOLE_SIMULATED_LOSS": f"{config.loss:g}" if config.loss else ""}
+        if link:
+            environment["NO_PROXY"] = host  # no proxy of this machine's leads there
         processes = stack.enter_context(Processes(listener, environment))
         interrupted = False
         try:
-            processes.start("signaling", commands["signaling"])
-            processes.wait_for_port(port)
-            processes.start("receiver", commands["receiver"], terminal)
-            processes.start("sender", commands["sender"])
+            processes.start("signaling", commands["signaling"], prefix=prefixes["signaling"])
+            processes.wait_for_port(port, connect=link.probe("receiver") if link else None)
+            processes.start("receiver", commands["receiver"], terminal, prefixes["receiver"])
+            processes.start("sender", commands["sender"], prefix=prefixes["sender"])
             processes.wait("receiver", None if config.seconds is None else config.seconds + START_S)
             processes.end("sender")
         except KeyboardInterrupt:
@@ -127,7 +142,7 @@ def command_lines(config: CallConfig, url: str, port: int, reports: Mapping[str,
     if config.profile is not None:
         sender += ["--profile", config.profile]
     return {
-        "signaling": ["-m", "signaling.main", "--host", "127.0.0.1", "--port", str(port)],
+        "signaling": ["-m", "signaling.main", "--host", urlsplit(url).hostname or url, "--port", str(port)],
         "receiver": [*receiver, *config.receiver_arguments],
         "sender": [*sender, *config.sender_arguments],
     }

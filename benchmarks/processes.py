@@ -87,15 +87,16 @@ class Processes:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
 
-    def start(self, name: str, command: Sequence[str], terminal: bool = False) -> Child:
+    def start(self, name: str, command: Sequence[str], terminal: bool = False, prefix: Sequence[str] = ()) -> Child:
         """Start `python ARGUMENTS...` with this interpreter. command: the arguments, such as ["-m", "sender.main"].
 
         terminal: the child writes to a pseudo-terminal, so that it redraws its live line as often as for a person.
+        prefix: a command that becomes the interpreter, such as `ip netns exec NAME`.
         """
         ours, theirs = os.openpty() if terminal else os.pipe()
         try:
             process = subprocess.Popen(
-                [sys.executable, *command],
+                [*prefix, sys.executable, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=theirs,
                 stderr=theirs,
@@ -114,12 +115,18 @@ class Processes:
         self.children[name] = child
         return child
 
-    def wait_for_port(self, port: int, seconds: float = 20.0) -> None:
-        """Until something listens on the loopback port. Raises UserError when a child fails or time is over."""
+    def wait_for_port(
+        self, port: int, seconds: float = 20.0, connect: Callable[[int], socket.socket] | None = None
+    ) -> None:
+        """Until something listens on the port. Raises UserError when a child fails or time is over.
+
+        connect: port -> a connected socket, or OSError; to loopback where there is none.
+        """
+        connect = connect or _to_loopback
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.check()
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
+            with contextlib.suppress(OSError), connect(port):
                 return
             time.sleep(0.05)
         raise UserError(f"nothing answers on port {port} after {seconds:.0f} s: run it again with a less busy machine")
@@ -194,6 +201,10 @@ class Processes:
             if not data:
                 os.close(source)
                 return
+
+
+def _to_loopback(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), 0.5)
 
 
 def prefixed(name: str, line: str) -> str:
