@@ -34,6 +34,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.interpolation $(CLIPS) --json out/interpolation.json
 	$(BIN)/python -m benchmarks.teeth $(CLIPS) --json out/teeth.json
 	$(BIN)/python -m benchmarks.call $(firstword $(CLIPS) demo) --seconds 60 --json out/call.json
+	$(BIN)/python -m benchmarks.latency $(firstword $(CLIPS) demo) --json out/latency.json --plot out/latency.png
 
 lint: setup
 	@$(BIN)/ruff check .

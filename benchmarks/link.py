@@ -247,14 +247,17 @@ def carry(config: LinkConfig, left: int, right: int) -> None:
 
 
 def _ip(*arguments: str) -> None:
-    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, timeout=START_S, check=False)
+    try:
+        done = subprocess.run(["ip", *arguments], capture_output=True, text=True, timeout=START_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"`ip {' '.join(arguments[:3])}` hangs") from None
     if done.returncode:
         raise Unavailable(f"`ip {' '.join(arguments[:3])}` failed: {done.stderr.strip() or done.returncode}")
 
 
 def _remove(name: str) -> None:
     if (_NAMESPACES / name).exists():
-        with contextlib.suppress(UserError, subprocess.TimeoutExpired):
+        with contextlib.suppress(UserError):
             _ip("netns", "delete", name)
 
 

@@ -50,6 +50,7 @@ OURS = (
 """A mark, and the stage that ends with it."""
 H264 = (
     ("captured", ""),
+    ("began", "wait"),
     ("cropped", "crop"),
     ("encoding", "wait"),
     ("encoded", "encode"),
@@ -118,7 +119,10 @@ def of_h264(sent: Iterable[Line], received: Iterable[Line]) -> Joined:
 
 
 def of_ours(sent: Iterable[Line], received: Iterable[Line]) -> Joined:
-    """Joined by the capture clock, which is sent modulo 65536 ms: the nearest one, shown less than 30 s later."""
+    """Joined by the capture clock, which is sent modulo 65536 ms: the nearest one, shown less than 30 s later.
+
+    A tick whose packet came too late is concealed: what was drawn in its place is not of its capture, so it is missing.
+    """
     shown = sorted(
         (line for line in received if _number(line, "shown") and _number(line, "clock")), key=lambda x: int(x["clock"])
     )
@@ -128,7 +132,7 @@ def of_ours(sent: Iterable[Line], received: Iterable[Line]) -> Joined:
         if not _number(line, "captured") or not _number(line, "clock"):
             continue
         other = _nearest(line, shown, clocks)
-        if other is None:
+        if other is None or not (other.get("pictured") if line.get("pictured") else _number(other, "arrived")):
             missing.append(float(line["captured"]))
         else:
             pairs.append((line, other))

@@ -130,12 +130,14 @@ class SenderTap:
         self.encoding = self.encoded = 0.0
         self.current: int | None = None
         self.payloads: list[int] = []
+        self.origin: int | None = None
+        """RTP timestamp of picture 0, which aiortc draws at random."""
         self._timeline = timeline
         self._source: dict[int, dict[str, float | int]] = {}
 
-    def captured(self, tick: int, captured: float, cropped: float) -> None:
+    def source(self, tick: int, **times: float) -> None:
         """Picture number `tick` of the source is about to be given to the track."""
-        self._source[tick] = {"tick": tick, "captured": captured, "cropped": cropped}
+        self._source[tick] = {"tick": tick, **times}
         self._source.pop(tick - 100, None)
 
     def install(self, rate: Rate) -> None:
@@ -168,6 +170,7 @@ class SenderTap:
             line = self._source.get(self.current // STEP, {})
             figures = {"bytes": sum(self.payloads), "packets": len(self.payloads)}
             self._timeline.mark(timestamp, **line, encoding=self.encoding, encoded=self.encoded, **figures)
+            self.origin = (timestamp - self.current) & _WRAP
             self.current = None
         self._timeline.mark(timestamp, sent=now)
 

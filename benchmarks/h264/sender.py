@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,17 @@ from signaling.wire import WireCounter
 
 from .exchange import Exchange, connect
 from .hooks import MIME_TYPE, Rate, SenderTap, check_h264, install_sockets, prefer
-from .timeline import CLOCK_RATE, STEP, Timeline, sampled, write_lines, write_pictures
+from .timeline import CLOCK_RATE, STEP, Timeline, rtp_timestamp, sampled, write_lines, write_pictures
 
 _TICK = TICK_MS / 1000
 _VOICE = SAMPLE_RATE // 50
 """Samples of an Opus frame of 20 ms, which aiortc's encoder takes."""
 _QUEUED = 4
 """Pictures that wait for the encoder; with more the oldest is dropped."""
-_KEPT = 50 * 60
+_LATE_TICKS = 5
+"""So many ticks behind the wall clock some are skipped."""
+_KEPT = 500
+"""Pictures for the comparison."""
 
 
 class Queue(MediaStreamTrack):
@@ -76,6 +80,15 @@ class Queue(MediaStreamTrack):
         self._ready.set()
 
 
+@dataclass(frozen=True, slots=True)
+class Cropped:
+    """picture: (256, 256, 3) uint8 RGB; began, ended: when it was cropped, in `time.monotonic` seconds."""
+
+    picture: NDArray[np.uint8]
+    began: float
+    ended: float
+
+
 class Source:
     """Ticks of a file or the built-in source, cropped; both steps block and belong on a thread."""
 
@@ -90,9 +103,10 @@ class Source:
             raise UserError("the source has ended before the call: choose a longer one")
         return tick
 
-    def crop(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(256, 256, 3) uint8 RGB."""
-        return self._tracker.update(picture).picture
+    def crop(self, picture: NDArray[np.uint8]) -> Cropped:
+        """The face of any picture."""
+        began = time.monotonic()
+        return Cropped(self._tracker.update(picture).picture, began, time.monotonic())
 
 
 class Sending:
@@ -102,7 +116,7 @@ class Sending:
         self.pictures, self.voice = Queue("video", _QUEUED), Queue("audio", 2 * _QUEUED)
         self.timeline = Timeline()
         self.tap = SenderTap(self.timeline)
-        self.kept: deque[tuple[int, NDArray[np.uint8]]] = deque(maxlen=_KEPT)
+        self._kept: deque[tuple[int, NDArray[np.uint8]]] = deque(maxlen=_KEPT)
         self._source = source
         self._worker = ThreadPoolExecutor(1, "sender")
 
@@ -117,29 +131,34 @@ class Sending:
             captured = start + index * _TICK
             await asyncio.sleep(captured - time.monotonic())
             if tick.picture is not None:
-                picture = await loop.run_in_executor(self._worker, self._source.crop, tick.picture)
-                self._put(index, picture, captured)
+                cropped = await loop.run_in_executor(self._worker, self._source.crop, tick.picture)
+                self._put(index, cropped, captured)
             self._speak(index, tick.voice)
             tick = await loop.run_in_executor(self._worker, self._source.read)
-            # what cannot be done in time is not captured, as by a camera
+            index += 1
             late = int((time.monotonic() - start) / _TICK) - index
-            for _ in range(max(0, late)):
-                tick = await loop.run_in_executor(self._worker, self._source.read)
-            index += 1 + max(0, late)
+            if late >= _LATE_TICKS:  # as in our own sender
+                for _ in range(late):
+                    tick = await loop.run_in_executor(self._worker, self._source.read)
+                index += late
 
     def close(self) -> None:
         self._worker.shutdown(wait=False, cancel_futures=True)
 
-    def keep(self, timelines: Timeline) -> dict[int, NDArray[np.uint8]]:
+    def pictures_kept(self) -> dict[int, NDArray[np.uint8]]:
         """RTP timestamp -> the pictures that both sides keep."""
-        timestamps = {line.get("tick"): line["timestamp"] for line in timelines.lines}
-        found = ((timestamps.get(tick), picture) for tick, picture in self.kept)
-        return {t: picture for t, picture in found if t is not None and sampled(t)}
+        origin = self.tap.origin
+        if origin is None:
+            return {}
+        found = ((rtp_timestamp(origin, tick), picture) for tick, picture in self._kept)
+        return {t: picture for t, picture in found if sampled(t)}
 
-    def _put(self, index: int, picture: NDArray[np.uint8], captured: float) -> None:
-        self.tap.captured(index, captured, time.monotonic())
-        self.kept.append((index, picture))
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    def _put(self, index: int, cropped: Cropped, captured: float) -> None:
+        self.tap.source(index, captured=captured, began=cropped.began, cropped=cropped.ended)
+        origin = self.tap.origin
+        if origin is None or sampled(rtp_timestamp(origin, index)):
+            self._kept.append((index, cropped.picture))
+        frame = av.VideoFrame.from_ndarray(cropped.picture, format="rgb24")
         frame.pts, frame.time_base = index * STEP, fractions.Fraction(1, CLOCK_RATE)
         self.pictures.put(frame)
 
@@ -187,7 +206,7 @@ async def send(options: argparse.Namespace) -> int:
     if options.trace is not None:
         write_lines(options.trace, sending.timeline.lines)
     if options.pictures is not None:
-        write_pictures(options.pictures, sending.keep(sending.timeline))
+        write_pictures(options.pictures, sending.pictures_kept())
     return 0
 
 

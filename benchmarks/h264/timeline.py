@@ -3,8 +3,9 @@
 All times are seconds of `time.monotonic()`, which on Linux is one clock for all processes. `timestamp` is the 32-bit
 RTP timestamp, the key by which the two files are joined.
 
-- sender: `timestamp`, `tick` (number of the picture, from 0), `captured`, `cropped`, `encoding` (the encoder takes it),
-  `encoded`, `sent` (its last packet is given to the transport), `bytes` (of its RTP payloads), `packets`;
+- sender: `timestamp`, `tick` (number of the picture, from 0), `captured`, `began` (the face is looked for), `cropped`,
+  `encoding` (the encoder takes it), `encoded`, `sent` (its last packet is given to the transport), `bytes` (of its RTP
+  payloads), `packets`;
 - receiver: `timestamp`, `arrived_first` and `arrived` (first and last packet, decrypted, at the jitter buffer), `left`
   (the jitter buffer), `decoding` (the decoder takes it), `decoded`, `shown` (the newest one that the track gives).
 
@@ -59,6 +60,11 @@ class Timeline:
     def lines(self) -> list[Line]:
         """In the order in which the pictures were first seen."""
         return list(self._lines.values())
+
+
+def rtp_timestamp(origin: int, tick: int) -> int:
+    """Of picture number `tick` where that of number 0 is `origin`."""
+    return (origin + tick * STEP) & 0xFFFFFFFF
 
 
 def sampled(timestamp: int) -> bool:

@@ -89,6 +89,13 @@ def test_a_failing_child_ends_the_wait_with_its_own_line() -> None:
     assert other.status is not None
 
 
+def test_a_prefix_becomes_the_interpreter() -> None:
+    with Processes() as processes:
+        child = processes.start("a", script("import os; print(os.environ['WHERE'])"), prefix=["env", "WHERE=inside"])
+        processes.wait("a", 10)
+    assert list(child.lines) == ["inside"]
+
+
 def test_a_child_that_says_nothing_is_told_by_its_status() -> None:
     with Processes() as processes:
         processes.start("sender", script("import os; os._exit(3)"))
@@ -176,7 +183,18 @@ def test_wait_for_port_sees_a_listener_and_a_failure() -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        Processes().wait_for_port(server.getsockname()[1], 5)
+        port = server.getsockname()[1]
+        Processes().wait_for_port(port, 5)
+        asked: list[int] = []
+
+        def elsewhere(wanted: int) -> socket.socket:
+            asked.append(wanted)
+            if len(asked) < 3:
+                raise ConnectionRefusedError
+            return socket.create_connection(("127.0.0.1", port))
+
+        Processes().wait_for_port(7, 5, elsewhere)
+        assert asked == [7, 7, 7]
     with Processes() as processes:
         processes.start("signaling", script("import sys; sys.exit('error: the port is taken')"))
         with pytest.raises(UserError, match="signaling: the port is taken"):
