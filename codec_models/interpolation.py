@@ -72,7 +72,7 @@ class Interpolation(nn.Module):
 
     def encode(self, frames: Tensor, times: Tensor, hints: Tensor, has: Tensor) -> Keys:
         """See `Keys`; at the start of a stream the oldest frame is repeated, as if it had stood before."""
-        late = (times.diff(dim=1) / INTERVAL - 1).clamp(-1, _FARTHEST)
+        late = ((times[:, 1:] - times[:, :-1]) / INTERVAL - 1).clamp(-1, _FARTHEST)
         late = F.pad(late, (1, 0))[:, None, :, None, None].expand(-1, -1, -1, GRID, GRID)
         x = self.first(torch.cat([frames.transpose(1, 2), _LOUD * (frames - frames[:, -1:]).transpose(1, 2), late], 1))
         told = self.hints(torch.cat([normalised(hints) * has[..., None], has[..., None]], 2))
@@ -124,7 +124,7 @@ def moved(frames: Tensor, hints: Tensor, move: Tensor) -> Tensor:
     head = hints[:, HEAD]
     centres = (torch.arange(GRID, device=frames.device, dtype=frames.dtype) + 0.5) / GRID * 2 - 1
     y, x = torch.meshgrid(centres, centres, indexing="ij")
-    grid = torch.stack([x, y], -1).view(1, -1, 2).expand(len(frames), -1, -1)
+    grid = torch.stack([x, y], -1).view(1, -1, 2).expand(frames.shape[0], -1, -1)
     source = placed(in_head(grid, head), head - move[:, HEAD]).view(-1, GRID, GRID, 2)
     return F.grid_sample(frames, source, mode="bilinear", padding_mode="border", align_corners=False)
 

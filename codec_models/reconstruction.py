@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -74,35 +73,32 @@ def reconstructor(
     say: Callable[[str], None] = _on_stderr,
     lookahead: int | None = LOOKAHEAD,
     teeth: bool = True,
+    backend: str = "auto",
+    precision: str | None = None,
 ) -> Reconstructor:
     """A new reconstruction. name: "network", "still-colour", or "auto" for the network where it can run here, else
     the still with the received colours; then `say` gets one line with the reason.
 
     lookahead: frames that interpolation waits for at 5 fps, 0 or 1; None: each holds until the next comes. teeth:
-    whether they are restored. Both are the network's.
-    Raises UserError on another name, and where the network was asked for by name and cannot run.
+    whether they are restored. backend, precision: as in `engines.choice.choose`. All of these are the network's.
+    Raises UserError on another name, and where the network or a backend was asked for by name and cannot run.
     """
     if name not in NAMES:
         raise UserError(f"no reconstruction called {name}; known are {', '.join(NAMES)}")
     if name != "still-colour":
-        # read when torch is loaded: threads that wait must not take the cores from the rest of the call
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        try:
-            from .engines.torch_engine import TorchEngine
-            from .interpolated import Interpolated
-            from .network import NetworkReconstructor
-            from .slow_stream import SlowStream
+        from .engines.choice import choose
+        from .interpolated import Interpolated
+        from .network import NetworkReconstructor
+        from .slow_stream import SlowStream
 
-            engine = TorchEngine()
+        try:
+            engine = choose(backend, say, precision)
             network = NetworkReconstructor(engine, teeth=teeth)
             return network if lookahead is None else Interpolated(network, SlowStream(engine, lookahead))
-        except ImportError as e:
-            reason = f"{e.name or 'a package'} is not installed"
         except UserError as e:
-            reason = str(e)
-        if name == "network":
-            raise UserError(f"the network cannot run here ({reason}): leave --reconstruction out")
-        say(f"without the network ({reason}): showing the still with the received colours")
+            if name == "network" or backend != "auto":
+                raise
+            say(f"without the network: {e}; showing the still with the received colours")
     return StillColour()
 
 

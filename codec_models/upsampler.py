@@ -194,7 +194,7 @@ class Upsampler(nn.Module):
     def _closeness(self, low: Tensor, still_low: Tensor) -> Tensor:
         """Log weight (B, S) of each still by how near its 8x8 frame is to the current one; (B, 1) zeros with one."""
         if still_low.shape[1] == 1:
-            return low.new_zeros(len(low), 1)
+            return low.new_zeros(low.shape[0], 1)
         apart = (low[:, None] - still_low).square().mean((2, 3, 4))
         return F.log_softmax(-self.log_closeness.exp() * apart.float(), 1)
 

@@ -6,16 +6,18 @@ All integers are big endian. One payload carries `n` = 1 or 2 consecutive ticks 
 
     head      u8      bits 7-6 version (1), bit 5 n - 1, bits 4-3 number of redundant faces r,
                       bit 2 clock present, bits 1-0 zero
-    clock     u16     only if the clock bit is set: capture time of the first tick, milliseconds modulo 65536
+    clock     u16     only if the clock bit is set: capture time of the first tick's start, milliseconds modulo 65536
     faces     n times u8 length, then that many bytes: the face and hint bytes of the tick (`face.py`)
     redundant r times u8 length, then that many bytes: faces of the ticks just before, the newest last
     voice     if n = 2: length of the first tick's Opus frame as in RFC 6716, section 3.2.1 (one byte up to 251, or two,
               a and b, for a + 4 b), then the frame; then, to the end of the payload, Opus of the last tick
 
 A face of length 0 means that the tick has none (5 fps, or the camera is off); Opus of length 0 means no voice in
-that tick. Which tick it is follows from the RTP timestamp, which counts 1920 units of 1/48000 s a tick, so the
-payload need not repeat it. The clock comes with the first packet of a stream, then every sixteenth, and whenever the
-capture clock moves by more than 2 ms against the RTP timestamp: two bytes saved in all other packets are 0.4 kb/s.
+that tick. The voice of a tick begins at its start; its picture and hints are those of its end, 40 ms later, so that a
+tick leaves as soon as its voice is complete. Which tick it is follows from the RTP timestamp, which counts 1920 units
+of 1/48000 s a tick, so the payload need not repeat it. The clock comes with the first packet of a stream, then every
+sixteenth, and whenever the capture clock moves by more than 2 ms against the RTP timestamp: two bytes saved in all
+other packets are 0.4 kb/s.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class TickPacket:
     faces: one entry a tick (1 or 2 ticks, oldest first), b"" where the tick has no face frame.
     opus: as many entries as faces, b"" where the tick has no voice.
     redundant: faces of the ticks just before the first one, oldest first.
-    clock_ms: capture time of the first tick in milliseconds modulo 65536, or None when it goes without saying.
+    clock_ms: capture time of the first tick's start in milliseconds modulo 65536, or None when it goes without saying.
     """
 
     faces: tuple[bytes, ...]

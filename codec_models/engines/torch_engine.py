@@ -31,8 +31,8 @@ class TorchEngine:
     """weights, teeth, interpolation: safetensors of exactly the parameters; None for those that come with the program.
 
     bfloat16: reduced precision for convolutions and products; None: where the hardware computes in it. detail: see
-    `graphs.TeethGraph`. Networks are loaded when they first run or by `load`. Raises UserError where weights cannot be
-    used.
+    `graphs.TeethGraph`. threads: of a CPU, None for half of its cores. Networks are loaded when they first run or
+    by `load`. Raises UserError where weights cannot be used.
     """
 
     several = True
@@ -48,11 +48,12 @@ class TorchEngine:
         interpolation: Path | None = None,
         gate: GateConfig | None = None,
         detail: float = DETAIL,
+        threads: int | None = None,
     ) -> None:
         keep_memory()
         if torch.device(device).type == "cpu":
             # the rest of the call needs the other half of the cores
-            torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) // 2)))
+            torch.set_num_threads(threads or max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) // 2)))
         self._bfloat16 = has_bfloat16(device) if bfloat16 is None else bfloat16
         self.device = device
         self.backend = f"torch {'bf16' if self._bfloat16 else 'fp32'}"

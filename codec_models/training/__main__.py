@@ -3,7 +3,7 @@
 face-prior: the integer prior of the 8x8 coder. hint-tables: only its tables of the hint layer.
 landmarks, upsampler: 8x8, voice and stills to video, first where the face is, then how it looks.
 interpolation: 8x8 frames at 5 fps to 25 fps. sync-expert: tells whether lips and voice belong together.
-teeth: sharpens the mouths that the trained upsampler draws.
+teeth: sharpens the mouths that the trained upsampler draws. calibrate: the shipped networks in 8-bit integers.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..bitstream.face import area_8x8
 from ..bitstream.prior import WEIGHTS
+from ..engines.files import FOLDER
 from ..errors import CommandParser, UserError, run_command
 from ..memory import keep_memory
 from .hint_tables import clip_hints, clip_paths, rewrite
@@ -51,6 +52,14 @@ def main() -> int:
     _add_common(between.add_argument)
     _add_common(commands.add_parser("sync-expert", help="tells whether lips and voice belong together").add_argument)
     _add_teeth(commands)
+    integers = commands.add_parser("calibrate", help="the networks in 8-bit integers, for CPUs; after their export")
+    integers.add_argument("--clips", type=Path, required=True, help="folder of 256x256 face clips with a manifest.json")
+    integers.add_argument("--labels", type=Path, help="landmarks of the clips (.npz)")
+    integers.add_argument("--cache", type=Path, help="folder where clips without labels get theirs")
+    integers.add_argument("--folder", type=Path, default=FOLDER, help="of weights and ONNX files (the program's own)")
+    integers.add_argument("--samples", type=_whole, default=64, help="windows to look at (default: 64)")
+    integers.add_argument("--max-clips", type=_whole, default=60, help="from so many clips (default: 60)")
+    integers.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.command == "hint-tables":  # needs no torch
         clips, ticks = rewrite(options.clips, options.labels, options.weights)

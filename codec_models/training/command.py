@@ -252,10 +252,23 @@ def _mouths(options: argparse.Namespace, upsampler: Upsampler, world: World) -> 
     return pool, dev
 
 
+def run_calibrate(options: argparse.Namespace) -> int:
+    """See `__main__`."""
+    try:
+        from .calibration import calibrate
+    except ImportError as e:
+        raise UserError(f"calibrating needs {e.name}: pip install -e '.[dev]'") from None
+    world = join_world("cpu")
+    corpus = load(options.clips, Labels(options.labels, options.cache), world, options.max_clips)
+    calibrate(WindowSampler(corpus, seed=options.seed), options.samples, options.folder)
+    return 0
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "upsampler": run_upsampler,
     "landmarks": run_landmarks,
     "interpolation": run_interpolation,
     "sync-expert": run_sync_expert,
     "teeth": run_teeth,
+    "calibrate": run_calibrate,
 }
