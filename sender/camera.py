@@ -91,9 +91,9 @@ class VoiceBuffer:
 class CameraSource:
     """Live ticks of camera number `number` and the default microphone; paced by the wall clock, never ends.
 
-    Each iteration step returns at the end of its tick with the picture that was newest at the tick's start. When the
-    caller is late, ticks are left out and the index jumps. Raises UserError at once when there is no such camera.
-    Without a microphone there is silence and one warning.
+    Each iteration step returns at the end of its tick with the newest picture. When the caller is late, ticks are left
+    out and the index jumps. Raises UserError at once when there is no such camera. Without a microphone there is
+    silence and one warning.
     """
 
     live = True
@@ -120,11 +120,10 @@ class CameraSource:
         start = time.monotonic()
         index = 0
         while not self._closed.is_set():
-            picture = self._picture()
             wait = start + (index + 1) * _TICK - time.monotonic()
             if wait > 0 and self._closed.wait(wait):
                 return
-            yield SourceTick(picture, self._voice.take(), index)
+            yield SourceTick(self._picture(), self._voice.take(), index)
             index += 1
             behind = int((time.monotonic() - start) / _TICK) - index
             if behind > 1:

@@ -67,7 +67,7 @@ class _Actor:
         self._pauses = 0
 
     def play(self, index: int, mouth: Mouth) -> tuple[Pose, Expression]:
-        """Pose and expression of tick `index`; called once for every tick in order."""
+        """Pose and expression at the end of tick `index`; called once for every tick in order."""
         mood, time = self._mood, index / TICKS_PER_SECOND
         self._decide(index, mouth)
         mood.speaking += 0.12 * (mouth.speaking - mood.speaking)

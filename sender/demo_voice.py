@@ -105,7 +105,7 @@ PHRASES = (
 
 @dataclass(frozen=True, slots=True)
 class Mouth:
-    """The mouth at a tick's start: open 0 (closed) .. 1, width -1 (rounded) .. 1 (spread), stress 0..1 of the
+    """The mouth at a tick's end: open 0 (closed) .. 1, width -1 (rounded) .. 1 (spread), stress 0..1 of the
     syllable, speaking False in the pauses between phrases.
     """
 
@@ -197,10 +197,10 @@ class DemoVoice:
         self._state = _State()
 
     def tick(self) -> tuple[NDArray[np.int16], Mouth]:
-        """The next 40 ms, (1920,) int16 at 48 kHz, and the mouth at their start."""
+        """The next 40 ms, (1920,) int16 at 48 kHz, and the mouth at their end."""
         s = self._state
-        mouth = Mouth(float(s.lips[1, 0]), float(s.lips[1, 1]), float(s.lips[1, 2]), self._ahead[0].speaking)
         frames = [self._frame() for _ in range(_FRAMES_PER_TICK)]
+        mouth = Mouth(float(s.lips[1, 0]), float(s.lips[1, 1]), float(s.lips[1, 2]), self._ahead[0].speaking)
         pitch = np.repeat([f[1] for f in frames], FRAME) * (1 + 0.004 * self._rng.standard_normal())
         voiced, breath, hiss = (np.concatenate([f[2][:, k] for f in frames]) for k in range(3))
         noise = self._rng.standard_normal(SAMPLES_PER_TICK)

@@ -25,7 +25,8 @@ from .crop import FaceTracker
 from .pipeline import Pipeline
 from .report import check_report, write_report
 from .session import SenderSession, SessionConfig
-from .source import FileSource, Source
+from .source import FileSource, Source, warn
+from .trace import SenderTrace
 from .voice import MAX_KBPS, MIN_KBPS
 
 
@@ -53,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--loop", action="store_true", help="start a file again at its end")
     p.add_argument("--seconds", type=positive, default=None, metavar="N", help="end N seconds after the first tick")
     p.add_argument("--report", default=None, metavar="FILE", help="write the measured figures as JSON")
+    p.add_argument("--trace", default=None, metavar="FILE", help="write the times of every tick as JSON lines")
     p.add_argument("--direction", choices=("a", "b"), default="a", help="which way of a two-way call (default: a)")
     p.add_argument("--token", default=None, metavar="T", help="token of this place (default: $PINHOLE_TOKEN, or kept)")
     p.add_argument("--ice", action="append", default=[], metavar="URL", help="STUN or TURN server, may be repeated")
@@ -136,6 +138,7 @@ async def send(args: argparse.Namespace) -> int:
     report = Path(args.report) if args.report else None
     if report is not None:
         check_report(report)
+    trace = SenderTrace(Path(args.trace), warn) if args.trace else None
     servers = ice_servers(args.ice, args.ice_user, args.ice_password)
     quality = {} if args.quality is None else {"quality": args.quality}
     hints = not args.no_hints
@@ -158,7 +161,7 @@ async def send(args: argparse.Namespace) -> int:
     def make_call(events: CallEvents) -> SendingCall:
         return SendingCall(place, events, servers)
 
-    session = SenderSession(config, pipeline, source.live, make_call, Console())
+    session = SenderSession(config, pipeline, source.live, make_call, Console(), trace)
     caught = _catch_signals(session)
     settings: dict[str, Any] = {
         "source": name, "fps": args.fps, "profile": face.profile, "quality": face.quality, "hints": hints,

@@ -1,7 +1,12 @@
-"""From a source's tick to the bytes of a tick: crop, 8x8, face layer, voice. Blocking; it runs on a worker thread."""
+"""From a source's tick to the bytes of a tick: crop, 8x8, face layer, voice. Blocking; it runs on a worker thread.
+
+In two steps, since a file can be read ahead of its time but its pictures must not be looked at before: `pull` gets the
+next tick and encodes its voice, `encode` does the picture.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,6 +29,8 @@ class EncodedTick:
     """index: of the source's tick; face and opus: bytes; pictured: whether face holds an 8x8 frame.
 
     view and still: what the still policy looks at and what it would send, None in ticks without a picture.
+    began, cropped, encoded: when work on the picture began, when the face was cut out (None where it was not) and when
+    the bytes were there, in `time.monotonic` seconds.
     """
 
     index: int
@@ -32,11 +39,27 @@ class EncodedTick:
     pictured: bool
     view: View | None
     still: IdentityStill | None
-    hint_bits: float = 0.0
+    hint_bits: float
+    began: float
+    cropped: float | None
+    encoded: float
+
+
+@dataclass(frozen=True, slots=True)
+class PulledTick:
+    """A tick of the source, its voice encoded."""
+
+    source: SourceTick
+    opus: bytes
+
+    @property
+    def index(self) -> int:
+        """Of the source's tick."""
+        return self.source.index
 
 
 class Pipeline:
-    """Pulls ticks from the source and encodes them, one `next` at a time."""
+    """Pulls ticks from the source and encodes them, one after the other."""
 
     def __init__(self, source: Source, tracker: FaceTracker, face: FaceConfig, voice_kbps: float) -> None:
         self._source = source
@@ -53,20 +76,32 @@ class Pipeline:
         """Make the next face frame independent of those before it; may be called from another thread."""
         self._refresh = True
 
-    def next(self) -> EncodedTick | None:
+    def pull(self) -> PulledTick | None:
         """The next tick, or None at the source's end. Raises UserError where the source does."""
         tick = self._pull()
-        if tick is None:
-            return None
+        return None if tick is None else PulledTick(tick, self._voice.encode(tick.voice))
+
+    def warm_up(self, pulled: PulledTick) -> None:
+        """Do the work of the first tick once for nothing: first uses are slow."""
+        picture = pulled.source.picture
+        if picture is not None:
+            crop = self._tracker.update(picture)
+            FaceEncoder(self._config).encode(area_8x8(crop.picture), crop.hints if self._config.hints else None)
+
+    def encode(self, pulled: PulledTick) -> EncodedTick:
+        """The picture of the tick that was pulled last."""
+        began = time.monotonic()
+        tick = pulled.source
         if self._refresh:
             self._refresh = False
             self._face.refresh()
         due = tick.index % self._picture_every == 0
         small: NDArray[np.uint8] | None = None
-        crop = hints = view = still = None
+        crop = hints = cropped = view = still = None
         if tick.picture is not None and (due or (self._config.hints and self._tracker.tracking)):
             crop = self._tracker.update(tick.picture)
             hints = crop.hints if self._config.hints else None
+            cropped = time.monotonic()
         if crop is not None and due:
             small = area_8x8(crop.picture)
             view = View(small, sharpness_of(crop.picture), crop.points, crop.hints)
@@ -75,8 +110,9 @@ class Pipeline:
         if len(face) > MAX_FACE_BYTES:  # the coder bounds its frames below this; a packet could not hold it
             face = b""
             self._refresh = True
-        opus = self._voice.encode(tick.voice)
-        return EncodedTick(tick.index, face, opus, small is not None and face != b"", view, still, self._face.hint_bits)
+        pictured = small is not None and face != b""
+        bits, encoded = self._face.hint_bits, time.monotonic()
+        return EncodedTick(tick.index, face, pulled.opus, pictured, view, still, bits, began, cropped, encoded)
 
     def skip(self, ticks: int) -> bool:
         """Drop so many ticks of the source unseen; False when it ends before."""

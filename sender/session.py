@@ -18,9 +18,10 @@ from signaling.call import CallEvents, ReceivedPacket
 from signaling.control import Bye, ControlMessage, Hello, NeedStill, Refresh, Statistics, Still
 
 from .packer import AdaptiveRedundancy, TickPacker
-from .pipeline import EncodedTick, Pipeline
+from .pipeline import EncodedTick, Pipeline, PulledTick
 from .report import LiveLine, SenderReport, Wire
 from .still_policy import StillPolicy
+from .trace import SenderTrace, TickTimes
 
 _TICK = TICK_MS / 1000
 _LONG_TICKS = 50
@@ -78,6 +79,7 @@ class SenderSession:
         live: bool,
         make_call: Callable[[CallEvents], Call],
         printer: Printer,
+        trace: SenderTrace | None = None,
     ) -> None:
         self.report = SenderReport()
         self.failure: str | None = None
@@ -85,6 +87,7 @@ class SenderSession:
         self._pipeline = pipeline
         self._live = live
         self._printer = printer
+        self._trace = trace
         self._call = make_call(self)
         ticks = config.hello.packet_ms // TICK_MS
         self._adaptive = AdaptiveRedundancy(ticks) if config.redundant is None else None
@@ -132,6 +135,8 @@ class SenderSession:
             self._worker.shutdown(wait=False, cancel_futures=True)
             await asyncio.to_thread(self._pipeline.close)
             await self._call.leave(reason)
+            if self._trace is not None:
+                await asyncio.to_thread(self._trace.close)
 
     # Ticks
 
@@ -143,19 +148,20 @@ class SenderSession:
         while not self._stop.is_set():
             if self._config.seconds is not None and time.monotonic() - start >= self._config.seconds:
                 return
-            made = loop.run_in_executor(self._worker, self._pipeline.next)
+            pulled = loop.run_in_executor(self._worker, self._first_pull if tick is None else self._pipeline.pull)
+            if not await self._unless_stopped(pulled):
+                return
+            got = pulled.result()
+            if got is None:
+                return
+            if tick is None:
+                # a camera's tick comes at its end, a file's is there before its time begins
+                start = time.monotonic() - ((got.index + 1) * _TICK if self._live else 0.0)
+            tick = got.index + shift
+            made = loop.run_in_executor(self._worker, self._encode, got, start + (tick + 1) * _TICK)
             if not await self._unless_stopped(made):
                 return
-            encoded = made.result()
-            if encoded is None:
-                return
-            if tick is None and not self._live:
-                start = time.monotonic()  # the first tick opens the file and warms everything up
-            tick = encoded.index + shift
-            if not self._live:
-                # the voice of a tick is complete only at its end; a file waits for it as a microphone would
-                await self._unless_stopped(asyncio.sleep(start + (tick + 1) * _TICK - time.monotonic()))
-            self._tick(encoded, tick, start)
+            self._tick(made.result(), tick, start)
             behind = int((time.monotonic() - start) / _TICK) - (tick + 1)
             if self._live or behind < self._config.late_ticks:
                 continue
@@ -168,9 +174,26 @@ class SenderSession:
             if not await self._unless_stopped(skipped) or not skipped.result():
                 return
 
+    def _first_pull(self) -> PulledTick | None:
+        """On the worker's thread: opens a file and warms everything up."""
+        pulled = self._pipeline.pull()
+        if pulled is not None and not self._live:
+            self._pipeline.warm_up(pulled)
+        return pulled
+
+    def _encode(self, pulled: PulledTick, end: float) -> EncodedTick:
+        """On the worker's thread. end: of the tick, when its picture is taken and its voice complete."""
+        if not self._live:
+            # as a camera and a microphone would have it; a thread sleeps more exactly than the event loop
+            time.sleep(max(0.0, end - time.monotonic()))
+        return self._pipeline.encode(pulled)
+
     def _tick(self, encoded: EncodedTick, tick: int, start: float) -> None:
         """Pack and send a tick, and see whether its picture is worth a still."""
         now = time.monotonic()
+        if self._trace is not None:
+            times = encoded.began, encoded.cropped, encoded.encoded
+            self._trace.tick(tick, TickTimes(encoded.pictured, start + (tick + 1) * _TICK, *times))
         captured = time.time() - (now - start - tick * _TICK)
         self.report.tick(now, encoded.face, encoded.opus, encoded.pictured, encoded.hint_bits)
         if self._adaptive is not None:
@@ -187,6 +210,8 @@ class SenderSession:
     def _send(self, packet: TickPacket, tick: int) -> None:
         self.report.packets += 1
         self._call.send(packet, tick)
+        if self._trace is not None:
+            self._trace.sent(packet, tick, time.monotonic())
 
     # Stills
 

@@ -35,8 +35,8 @@ _TICK_S = TICK_MS / 1000
 
 @dataclass(frozen=True, slots=True)
 class SourceTick:
-    """40 ms of capture. picture (H, W, 3) uint8 RGB at the tick's start, or None when the camera has none;
-    voice (1920,) int16, 48 kHz mono, from the tick's start; index counts from 0.
+    """40 ms of capture. voice (1920,) int16, 48 kHz mono; picture (H, W, 3) uint8 RGB at the voice's end, or None when
+    the camera has none; index counts from 0.
     """
 
     picture: NDArray[np.uint8] | None
@@ -64,7 +64,7 @@ def silence() -> NDArray[np.int16]:
 
 
 class FileSource:
-    """Ticks of a media file that PyAV reads: nearest picture at each tick's start, voice at 48 kHz mono.
+    """Ticks of a media file that PyAV reads: voice at 48 kHz mono, with the picture nearest to each tick's end.
 
     loop: start again at the end, for ever. Raises UserError when the file is missing, is no media file, or has no
     video. A file without sound gives silence and one warning. What does not decode is skipped.
@@ -136,7 +136,8 @@ class _Reader:
         packets = self._demux(container, streams)
         tick, shown, shown_at, ended = 0, None, None, False
         while True:
-            time = tick * _TICK_S
+            start = tick * _TICK_S
+            time = start + _TICK_S  # the picture's
             while not ended and not self._ready(time, audio is not None):
                 try:
                     packet = next(packets)
@@ -147,7 +148,7 @@ class _Reader:
                     self._decode(packet)
             while len(self._pictures) > 1 and abs(self._pictures[1][0] - time) <= abs(self._pictures[0][0] - time):
                 self._pictures.popleft()
-            if ended and self._over(time):
+            if ended and self._over(start):
                 return
             if self._pictures and self._pictures[0][1] is not shown_at:
                 shown_at = self._pictures[0][1]
@@ -223,12 +224,12 @@ class _Reader:
         return self._voice_start + self._voice_samples / SAMPLE_RATE
 
     def _ready(self, time: float, has_voice: bool) -> bool:
-        """True when the tick at `time` can be cut: a picture at or after it, and its 40 ms of voice.
+        """True when the tick that ends at `time` can be cut: a picture at or after that, and its 40 ms of voice.
 
         A stream that lags too far behind the other one is not waited for.
         """
         picture = bool(self._pictures) and self._pictures[-1][0] >= time
-        voice = not has_voice or self._voice_end() >= time + _TICK_S
+        voice = not has_voice or self._voice_end() >= time
         if picture and (voice or len(self._pictures) >= self._most_pictures):
             return True
         newest = max(self._pictures[-1][0] if self._pictures else 0.0, self._voice_end())

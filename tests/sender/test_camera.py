@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from codec_models.errors import UserError
+from sender import camera
 from sender.camera import CameraSource, VoiceBuffer
 
 pytestmark = pytest.mark.unit
@@ -66,3 +71,30 @@ def test_running_dry_fades_out() -> None:
 def test_an_absent_camera_is_one_plain_line() -> None:
     with pytest.raises(UserError, match="no camera number 97"):
         CameraSource(97)
+
+
+class Counting:
+    """A camera whose n-th picture, one every 10 ms, has level n."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def read(self) -> tuple[bool, NDArray[np.uint8]]:
+        time.sleep(0.01)
+        self.taken += 1
+        return True, np.full((8, 8, 3), self.taken % 256, np.uint8)
+
+    def release(self) -> None: ...
+
+
+def test_a_tick_carries_the_picture_that_is_newest_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    device: Any = Counting()
+    monkeypatch.setattr(camera, "_open_camera", lambda number: device)
+    monkeypatch.setattr(camera, "_open_microphone", lambda: None)
+    source = CameraSource(0, on_warning=lambda line: None)
+    try:
+        for tick, _ in zip(source, range(8), strict=False):
+            newest = device.taken
+            assert tick.picture is not None and newest - int(tick.picture[0, 0, 0]) <= 2  # a tick is four of them
+    finally:
+        source.close()

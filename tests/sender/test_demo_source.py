@@ -46,6 +46,7 @@ def test_the_voice_is_speech_like() -> None:
     assert np.abs(np.concatenate(voice).astype(int)).max() < 32000
     assert 0.1 < np.mean(level < 200) < 0.6  # pauses between phrases
     assert opening.min() >= 0 and opening.max() <= 1 and opening.std() > 0.15
+    level, opening = level[1:], opening[:-1]  # the mouth at a tick's end goes with the sound that begins there
     here = np.corrcoef(level, opening)[0, 1]
     assert here > 0.7  # the mouth follows the sound, and not one tick later or earlier
     for shift in (-2, 2):

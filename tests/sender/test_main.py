@@ -50,6 +50,8 @@ def test_bad_options_are_refused_before_anything_starts(tmp_path: Path) -> None:
     demo = [*CALL, "--source", "demo"]
     done = sender(*demo, "--report", str(tmp_path / "absent" / "r.json"))
     assert done.returncode == 1 and "report" in done.stderr and "Traceback" not in done.stderr
+    done = sender(*demo, "--trace", str(tmp_path / "absent" / "t"))
+    assert done.returncode == 1 and "trace" in done.stderr and "Traceback" not in done.stderr
     done = sender(*demo, "--ice", "http://example")
     assert done.returncode == 1 and "ICE" in done.stderr and "Traceback" not in done.stderr
 

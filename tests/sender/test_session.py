@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from fakes import FakeCall, FakeSource, Lines, after, when, with_face
@@ -12,6 +15,7 @@ from codec_models.bitstream.still import decode_still
 from codec_models.errors import UserError
 from sender.pipeline import Pipeline
 from sender.session import SenderSession, SessionConfig
+from sender.trace import SenderTrace
 from signaling.call import CallEvents
 from signaling.control import Bye, Hello, NeedStill, Refresh, Still
 
@@ -32,6 +36,7 @@ class Run:
         setup: Callable[[Run], None] = lambda _: None,
         fps: int = 25,
         late_ticks: int = 1000,
+        trace: SenderTrace | None = None,
     ) -> None:
         self.source, self.lines, self.error = source, Lines(), None
         self.config = SessionConfig(
@@ -41,7 +46,7 @@ class Run:
             linger=0.05,
             late_ticks=late_ticks,
         )
-        self.connect, self.setup, self.fps = connect, setup, fps
+        self.connect, self.setup, self.fps, self.trace = connect, setup, fps, trace
         self.call: FakeCall
         self.session: SenderSession
         self.took = 0.0
@@ -54,7 +59,7 @@ class Run:
             self.call = FakeCall(events, self.connect)
             return self.call
 
-        self.session = SenderSession(self.config, pipeline, self.source.live, make_call, self.lines)
+        self.session = SenderSession(self.config, pipeline, self.source.live, make_call, self.lines, self.trace)
         self.setup(self)
         start = time.monotonic()
         try:
@@ -85,6 +90,33 @@ def test_the_capture_clock_is_the_wall_clock() -> None:
     clock = run.call.packets[0][1].clock_ms
     assert clock is not None
     assert (clock - int(begin)) % 65536 < 3000
+
+
+def test_a_films_picture_is_worked_on_from_its_capture_time_on_and_sent_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    began = time.time() - time.monotonic()
+    run = Run(FakeSource(30), trace=SenderTrace(path, print))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["tick"] for line in lines] == list(range(30)) and all(line["pictured"] for line in lines)
+    for line, (handed, _, _) in zip(lines, run.call.packets, strict=True):
+        assert line["captured"] <= line["began"] < line["cropped"] < line["encoded"] < line["sent"]
+        assert line["encoded"] - 1e-6 < handed < line["sent"] + 1e-6
+    # The clock on the wire is the tick's start, its picture is captured at its end.
+    clock = run.call.packets[0][1].clock_ms
+    start = (lines[0]["captured"] - 0.04 + began) * 1000
+    assert clock == lines[0]["clock"] and abs((clock - start + 32768) % 65536 - 32768) < 20
+    captured = [line["captured"] for line in lines]
+    assert all(b - a == pytest.approx(0.04, abs=1e-5) for a, b in pairwise(captured))
+
+
+def test_a_trace_of_two_ticks_in_a_packet_at_five_frames_a_second(tmp_path: Path) -> None:
+    trace = SenderTrace(tmp_path / "trace", print)
+    Run(FakeSource(9), hello=Hello(5, "full", True, 80, "test"), fps=5, trace=trace)
+    lines = [json.loads(line) for line in (tmp_path / "trace").read_text().splitlines()]
+    assert [line["position"] for line in lines] == [0, 1, 0, 1, 0, 1, 0, 1, 0]
+    assert [line["tick"] for line in lines if line["pictured"]] == [0, 5]
+    assert all("cropped" in line for line in lines)  # for the hints
+    assert [line["sent"] for line in lines[:8:2]] == [line["sent"] for line in lines[1:8:2]]
 
 
 def test_two_ticks_in_a_packet() -> None:

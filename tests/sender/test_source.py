@@ -49,13 +49,13 @@ def write_film(
     return path
 
 
-def test_ticks_hold_the_nearest_picture_and_their_own_voice(tmp_path: Path) -> None:
+def test_ticks_hold_the_picture_nearest_to_their_end_and_their_own_voice(tmp_path: Path) -> None:
     ticks = list(FileSource(write_film(tmp_path / "a.mp4")))
     assert [t.index for t in ticks] == list(range(len(ticks)))
     assert 50 <= len(ticks) <= 52  # AAC pads its end
     for tick in ticks[:20]:
         assert tick.picture is not None and tick.picture.shape == (64, 64, 3)
-        nearest = np.floor(tick.index * 0.04 * 30 + 0.5)
+        nearest = np.floor((tick.index + 1) * 0.04 * 30 + 0.5)
         assert abs((tick.picture.mean() - 40) / 3 - nearest) < 1.01  # the coder's error is under a grey level
     voice = np.concatenate([t.voice for t in ticks]).astype(float)
     assert ticks[0].voice.shape == (1920,) and ticks[0].voice.dtype == np.int16
