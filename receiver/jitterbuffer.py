@@ -60,6 +60,7 @@ class BufferedTick:
     play it). face, opus: its bytes, None where they did not come (b"" where the sender had none). restart: the timeline
     does not continue that of the tick before. late_faces: (index, face bytes) of earlier ticks that were MISSING at
     their time and whose faces have come since, oldest first: too late to show, in time to keep the face decoder whole.
+    arrival: when the tick's own packet came, None where it did not.
     """
 
     index: int
@@ -70,6 +71,7 @@ class BufferedTick:
     opus: bytes | None = None
     restart: bool = False
     late_faces: tuple[tuple[int, bytes], ...] = ()
+    arrival: float | None = None
 
 
 @dataclass(slots=True)
@@ -109,7 +111,7 @@ class JitterBuffer:
         self.statistics = JitterStatistics()
         self._next: int | None = None
         self._due = 0.0
-        self._ticks: dict[int, tuple[bytes, bytes]] = {}
+        self._ticks: dict[int, tuple[bytes, bytes, float]] = {}
         self._faces: dict[int, bytes] = {}
         self._holes: dict[int, bool] = {}
         self._late: dict[int, bytes] = {}
@@ -144,9 +146,19 @@ class JitterBuffer:
         for back, face in enumerate(reversed(packet.redundant), start=1):
             self._put_redundant(tick - back, face)
 
-    def pop(self, now: float) -> BufferedTick | None:
-        """The next tick if it is due at `now`, else None. Call again until it gives None."""
-        if self._next is None or now < self._due:
+    def ready(self, early: float = 0.0) -> float | None:
+        """From when on `pop` gives the next tick, None while there is nothing to play."""
+        if self._next is None:
+            return None
+        return self._due - early if self._next in self._ticks else self._due
+
+    def pop(self, now: float, early: float = 0.0) -> BufferedTick | None:
+        """The next tick if it is due at `now`, else None. Call again until it gives None.
+
+        early: seconds before its time that a tick may be had whose own packet is there, as nothing better can come.
+        """
+        ready = self.ready(early)
+        if self._next is None or ready is None or now < ready:
             return None
         if now - self._due > self.config.idle_after:
             self.stop()
@@ -154,7 +166,7 @@ class JitterBuffer:
         index, due = self._next, self._due
         own = self._ticks.pop(index, None)
         redundant = self._faces.pop(index, None)
-        face, opus = own if own is not None else (redundant, None)
+        face, opus, arrival = own if own is not None else (redundant, None, None)
         kind = Kind.PRESENT if own is not None else Kind.MISSING if face is None else Kind.FACE_ONLY
         samples = self._length(own is not None)
         self._count(index, kind, samples)
@@ -164,7 +176,7 @@ class JitterBuffer:
         self._next, self._due = index + 1, due + samples / SAMPLE_RATE
         if self._missing_run * TICK >= self.config.idle_after and not self._ticks and not self._faces:
             self.stop()
-        return BufferedTick(index, due, kind, samples, face, opus, restart, late)
+        return BufferedTick(index, due, kind, samples, face, opus, restart, late, arrival)
 
     def stop(self) -> None:
         """Drop what waits; the next packet starts a new timeline, wherever it lies."""
@@ -221,7 +233,7 @@ class JitterBuffer:
             self._holes[index] = False
             self._late[index] = face
         elif len(self._ticks) < self._MAX_STORED:
-            self._ticks[index] = (face, opus)
+            self._ticks[index] = (face, opus, arrival)
             self._faces.pop(index, None)
 
     def _put_redundant(self, index: int, face: bytes) -> None:

@@ -24,6 +24,7 @@ from .recorder import open_recorder
 from .report import check_writable
 from .session import Session, SessionConfig
 from .terminal import Terminal
+from .trace import ReceiverTrace
 
 
 def parser() -> argparse.ArgumentParser:
@@ -50,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--no-teeth", action="store_true", help="draw the mouth without restoring its teeth")
     p.add_argument("--report", default=None, metavar="FILE", help="write the measured figures as JSON")
+    p.add_argument("--trace", default=None, metavar="FILE", help="write the times of every tick as JSON lines")
     p.add_argument("--seconds", type=positive, default=None, metavar="N", help="end N seconds after the first tick")
     p.add_argument(
         "--wait", type=positive, default=None, metavar="N", help="give up when nobody sends within N seconds"
@@ -101,11 +103,12 @@ async def receive(args: argparse.Namespace) -> int:
     def warn(text: str) -> None:
         loop.call_soon_threadsafe(terminal.warn, text)
 
+    trace = ReceiverTrace(Path(args.trace), warn) if args.trace else None
     drawing = reconstructor(args.reconstruction, terminal.say, lookahead=config.lookahead, teeth=config.teeth)
     recorder = open_recorder(args.output, warn)
     window = Window() if args.show == "window" else None
     page = Page(args.page_host, args.page_port) if args.show == "browser" else None
-    session = Session(config, drawing, terminal, page, window, recorder)
+    session = Session(config, drawing, terminal, page, window, recorder, trace)
     if page is not None:
         terminal.say(f"page {page.address}")
     caught = _catch_signals(session)

@@ -29,11 +29,14 @@ _NOTHING = FaceTick(None, None, False)
 class PlayedTick:
     """One tick at its time.
 
-    stream: counts the timelines of the call; index: tick index within its own. due: seconds.
-    face: what the reconstruction gets. low: the newest 8x8 picture known, (8, 8, 3) uint8 RGB, or None.
+    stream: counts the timelines of the call; index: tick index within its own. due: when its voice is to begin, in
+    seconds. face: what the reconstruction gets; its picture is of the tick's end, where its voice ends too. low: the
+    newest 8x8 picture known, (8, 8, 3) uint8 RGB, or None.
     voice: (1920,) int16, concealed where it was missing; heard: whether it was really there.
     live: the same voice as it is to be played, stretched or shortened by the jitter buffer; may be empty.
     captured: when the picture in `face` was taken, in seconds on the clock of `due`; None when that is not known.
+    pictured: whether that picture is the tick's own, not an older one that came late. clock: capture time of the tick's
+    start in ms modulo 65536, where known. arrived: when its own packet came, None where it did not.
     """
 
     stream: int
@@ -45,16 +48,24 @@ class PlayedTick:
     heard: bool
     live: NDArray[np.int16]
     captured: float | None
+    pictured: bool = False
+    clock: int | None = None
+    arrived: float | None = None
 
 
 class Playout:
-    """wall_offset: the wall clock (unix seconds) minus the clock of all `now` and `arrival` arguments, in seconds."""
+    """wall_offset: the wall clock (unix seconds) minus the clock of all `now` and `arrival` arguments, in seconds.
+
+    early: seconds before its time that a tick is given out whose own packet is there, so that its picture can be drawn;
+    may change.
+    """
 
     _MAX_WAIT = 4
     """Ticks that the face decoder waits for a lost face (a packet carries up to three old ones)."""
 
     def __init__(self, wall_offset: float, buffer: JitterBuffer | None = None) -> None:
         self.buffer = buffer or JitterBuffer()
+        self.early = 0.0
         self.traffic = Traffic()
         self.concealed = 0
         self._tail = 0
@@ -76,7 +87,7 @@ class Playout:
     @property
     def due(self) -> float | None:
         """When to call `step` next, None while nothing plays."""
-        return self.buffer.due
+        return self.buffer.ready(self.early)
 
     @property
     def needs_refresh(self) -> bool:
@@ -139,12 +150,12 @@ class Playout:
     def step(self, now: float) -> list[PlayedTick]:
         """The ticks that are due at `now`, in order; more than one only where the caller is late."""
         out = []
-        while (entry := self.buffer.pop(now)) is not None:
+        while (entry := self.buffer.pop(now, self.early)) is not None:
             out.append(self._play(entry))
         return out
 
     def _epoch_of(self, tick: int, clock_ms: int, arrival: float) -> float:
-        """Capture time of tick 0. The clock is sent modulo 65536 ms: take the instant nearest to ours."""
+        """Capture time of the start of tick 0. The clock is sent modulo 65536 ms: take the instant nearest to ours."""
         wall_ms = (arrival + self._wall_offset) * 1000
         ago = (wall_ms - clock_ms + 32768) % 65536 - 32768
         return arrival - (ago + TICK_MS * tick) / 1000
@@ -163,7 +174,10 @@ class Playout:
         voice, known = self._voice(entry)
         if not known:
             self.concealed += 1
-        captured = None if self._epoch is None else self._epoch + TICK * taken
+        captured, clock = None, None
+        if self._epoch is not None:
+            captured = self._epoch + TICK * (taken + 1)
+            clock = round((self._epoch + TICK * entry.index + self._wall_offset) * 1000) & 0xFFFF
         return PlayedTick(
             stream=self._streams,
             index=entry.index,
@@ -174,6 +188,9 @@ class Playout:
             heard=voice is not None,
             live=self._live.next(voice, entry.samples),
             captured=captured,
+            pictured=face.picture is not None and taken == entry.index,
+            clock=clock,
+            arrived=entry.arrival,
         )
 
     def _voice(self, entry: BufferedTick) -> tuple[NDArray[np.int16] | None, bool]:

@@ -1,7 +1,8 @@
 """Records a call as fragmented mp4 (H.264 and AAC): a file from a killed process still plays up to its last second.
 
-Both streams lie on the clock of the ticks: picture k at 40 k ms, voice k at sample 1920 k. A tick that is not there
-becomes silence and a held picture; where the tick index jumps (the sender restarted) the recording goes on without a
+Both streams lie on the clock of the ticks: voice k begins at sample 1920 k, and picture k, which was taken at that
+voice's end, at 40 (k + 1) ms; the first picture is shown from 0 on. A tick that is not there becomes silence and a held
+picture; where the tick index jumps (the sender restarted) the recording goes on without a
 gap. Encoding runs in a thread of its own behind bounded queues: when it is behind, pictures are dropped, voice is not.
 """
 
@@ -193,9 +194,15 @@ class Recorder:
         self.ticks += 1
 
     def _add_picture(self, stream: int, index: int, picture: NDArray[np.uint8]) -> None:
-        at = index - self._base
-        if stream != self._stream or not self._last_picture < at < self.ticks:
+        at = index + 1 - self._base
+        if stream != self._stream or not max(self._last_picture, 0) < at <= self.ticks:
             return
+        if self._last_picture < 0:
+            self._encode_picture(picture, 0)
+        self._encode_picture(picture, at)
+        self.pictures += 1
+
+    def _encode_picture(self, picture: NDArray[np.uint8], at: int) -> None:
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
         frame.pts, frame.time_base = at, Fraction(1, TICKS_PER_SECOND)
         if at - self._last_key >= TICKS_PER_SECOND:
@@ -204,7 +211,6 @@ class Recorder:
             self._last_key = at
         self._container.mux(self._video.encode(frame))
         self._last_picture = at
-        self.pictures += 1
 
     def _check(self) -> None:
         if self._file is not None and self._file.error is not None:

@@ -19,6 +19,7 @@ from codec_models.reconstruction import Reconstructor
 
 from .playout import PlayedTick
 from .report import Shown
+from .trace import ReceiverTrace
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class PictureSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """voice_at: when the tick's voice is handed over."""
+    """voice_at: see `Renderer.submit`."""
 
     tick: PlayedTick
     voice_at: float | None
@@ -54,8 +55,8 @@ class Renderer:
     times of that tick go with it.
     """
 
-    _CATCH_UP = 0.04
-    """Seconds of drawing that may wait; more, and the older ticks are skipped (two may wait in any case)."""
+    _CATCH_UP = 0.03
+    """Seconds of drawing that may wait behind a tick; more, and that is skipped: it would take long to catch up."""
     _MOST_DELAY = 16
     """Ticks of which one may be waited for."""
 
@@ -65,11 +66,13 @@ class Renderer:
         sinks: Sequence[PictureSink],
         shown: Shown,
         warn: Callable[[str], None] = lambda line: None,
+        trace: ReceiverTrace | None = None,
     ) -> None:
         self.reconstructor = reconstructor
         self._sinks = tuple(sinks)
         self._shown = shown
         self._warn = warn
+        self._trace = trace
         self._ready = threading.Condition()
         self._ticks: deque[_Waiting] = deque(maxlen=64)
         self._still: IdentityStill | None = None
@@ -97,7 +100,7 @@ class Renderer:
         return self.reconstructor.delay * TICK_MS / 1000
 
     def submit(self, tick: PlayedTick, voice_at: float | None) -> None:
-        """voice_at: when the tick's voice is handed over, in `time.monotonic` seconds."""
+        """voice_at: when the voice of the picture's own instant is handed over, in `time.monotonic` seconds."""
         with self._ready:
             self._ticks.append(_Waiting(tick, voice_at))
             self._ready.notify()
@@ -147,7 +150,7 @@ class Renderer:
     def _next(self) -> list[_Waiting]:
         """What waits, oldest first: the last one is to be drawn, there is no time to draw those before it."""
         taken: list[_Waiting] = []
-        while self._ticks and (not taken or len(self._ticks) >= max(2, self._CATCH_UP / self._cost)):
+        while self._ticks and (not taken or len(self._ticks) >= max(1, self._CATCH_UP / self._cost)):
             taken.append(self._ticks.popleft())
         return taken
 
@@ -169,17 +172,21 @@ class Renderer:
         self._cost += 0.2 * (max(time.monotonic() - began, 0.001) - self._cost)
         delay = self.reconstructor.delay
         if delay < len(self._taken):
-            self._show(self._taken[-1 - delay], picture, True)
+            self._show(self._taken[-1 - delay], picture, began)
 
     def _flush(self) -> None:
         """At the end nothing comes after the last ticks any more; what is drawn without it is for the recording."""
         delay = min(self.reconstructor.delay, len(self._taken))
         for waiting in list(self._taken)[len(self._taken) - delay :]:
             picture = self._guard("the end", lambda: self.reconstructor.tick(FaceTick(None, None), None))
-            self._show(waiting, picture, False)
+            self._show(waiting, picture, None)
 
-    def _show(self, waiting: _Waiting, picture: NDArray[np.uint8] | None, counted: bool) -> None:
-        """Hand the picture of a tick on. None: nothing could be drawn, so the last one holds."""
+    def _show(self, waiting: _Waiting, picture: NDArray[np.uint8] | None, began: float | None) -> None:
+        """Hand the picture of a tick on. None: nothing could be drawn, so the last one holds.
+
+        began: when drawing began, None where the picture's time is not to be counted.
+        """
+        spent = self.reconstructor.spent if picture is not None else {}
         if picture is None:
             picture = self._last
         tick = waiting.tick
@@ -187,10 +194,13 @@ class Renderer:
         if picture is None or (self._newest_shown is not None and tick.index <= self._newest_shown):
             return
         self._last, self._newest_shown = picture, tick.index
-        if counted:
+        if began is not None:
             captured = tick.captured if tick.face.picture is not None else None
-            self._shown.add(time.monotonic(), captured, waiting.voice_at, self._restarted)
+            now = time.monotonic()
+            self._shown.add(now, captured, waiting.voice_at, self._restarted)
             self._restarted = False
+            if self._trace is not None:
+                self._trace.shown(tick, began, spent, now)
         shown = ShownPicture(tick.stream, tick.index, picture, tick.low)
         for sink in self._sinks:
             self._guard("a display", lambda sink=sink: sink.picture(shown))  # type: ignore[misc]

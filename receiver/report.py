@@ -73,7 +73,7 @@ class Shown:
     def add(self, now: float, captured: float | None, voice_at: float | None, restart: bool = False) -> None:
         """A picture was handed over at `now`. captured: when it was taken, on the same clock (None: held or unknown).
 
-        voice_at: when the voice of the same instant was handed over.
+        voice_at: when the voice of the same instant was handed over; negative offsets are pictures that lead.
         """
         self.frames += 1
         if self.first is None:
@@ -131,6 +131,16 @@ def summary(
         "stalls_over_120ms": shown.stalls,
         **engine,
     }
+
+
+def live_line(figures: dict[str, Any]) -> str:
+    """One line of at most 100 characters."""
+    latency = figures["latency_ms"]
+    return (
+        f"{figures['fps']:4.1f} fps  face {figures['face_kbps']:.2f} kb/s  wire {figures['wire_kbps']:.1f} kb/s  "
+        f"latency {'-' if latency is None else f'{latency:.0f}'} ms  loss {figures['loss_percent']:.1f} %  "
+        f"{figures['backend']} on {figures['device']}"
+    )
 
 
 def check_writable(path: Path) -> None:

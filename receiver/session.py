@@ -15,7 +15,7 @@ from aiortc import RTCIceServer
 from codec_models.bitstream.errors import BitstreamError
 from codec_models.bitstream.face import area_8x8
 from codec_models.bitstream.still import IdentityStill, decode_still
-from codec_models.bitstream.timing import face_bpp, kbps
+from codec_models.bitstream.timing import TICK_MS, face_bpp, kbps
 from codec_models.errors import UserError
 from codec_models.reconstruction import Reconstructor
 from signaling.call import Place, ReceivedPacket, ReceivingCall
@@ -27,10 +27,11 @@ from .page import Page
 from .playout import PlayedTick, Playout
 from .recorder import Recorder
 from .renderer import PictureSink, Renderer
-from .report import Shown, summary, write_report
+from .report import Shown, live_line, summary, write_report
 from .requests import Requests
 from .still_check import StillCheck
 from .terminal import Terminal
+from .trace import ReceiverTrace
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,9 @@ class _Snapshot:
     played: int
 
 
+_TICK = TICK_MS / 1000
+
+
 class Session:
     """The callbacks of the call (`CallEvents`) and the life around them."""
 
@@ -70,6 +74,11 @@ class Session:
     _HELD_UP = 0.02
     _MOST_WAIT = 0.06
     """Seconds that the voice waits for its picture at most."""
+    _MOST_EARLY = 0.02
+    """Seconds before its voice's time that a tick's picture may be begun."""
+    _MOST_LEAD = 0.03
+    """No picture is begun so early that it leads its voice by more than this. It belongs to that voice's end, so one
+    that is drawn in no time leads by a tick, begun early or not."""
     _WINDOW = 3
     """Seconds that the live figures look back."""
 
@@ -81,14 +90,15 @@ class Session:
         page: Page | None = None,
         window: Window | None = None,
         recorder: Recorder | None = None,
+        trace: ReceiverTrace | None = None,
     ) -> None:
         self.config = config
         self.terminal = terminal
-        self._page, self._window, self._recorder = page, window, recorder
+        self._page, self._window, self._recorder, self._trace = page, window, recorder, trace
         self._playout = Playout(time.time() - time.monotonic())
         self._shown = Shown()
         sinks: list[PictureSink] = [sink for sink in (page, window, recorder) if sink is not None]
-        self._renderer = Renderer(reconstructor, sinks, self._shown, self._warn_from_thread)
+        self._renderer = Renderer(reconstructor, sinks, self._shown, self._warn_from_thread, trace)
         self._requests = Requests()
         self._still_check = StillCheck()
         self._call: ReceivingCall | None = None
@@ -220,10 +230,12 @@ class Session:
     # Playing out.
 
     def _arm(self) -> None:
-        due = self._playout.due
         assert self._loop is not None
         if self._catching_up:
             return
+        wanted = self._renderer.drawing_s - (_TICK - self._MOST_LEAD)
+        self._playout.early = min(max(0.0, wanted), self._MOST_EARLY)
+        due = self._playout.due
         if self._timer is not None:
             if due is not None and self._timer.when() == due:
                 return
@@ -239,25 +251,31 @@ class Session:
             self._timer = self._loop.call_at(now + 0.005, self._play) if self._loop is not None else None
             return
         self._catching_up = False
-        for tick in self._playout.step(max(now, due or 0.0)):
-            self._hand_over(tick)
+        ticks = self._playout.step(max(now, due or 0.0))
+        decoded = time.monotonic()
+        for tick in ticks:
+            self._hand_over(tick, now, decoded)
         if self._playout.needs_refresh:
             self._ask(now)
         self._arm()
 
-    def _hand_over(self, tick: PlayedTick) -> None:
-        now = time.monotonic()
+    def _hand_over(self, tick: PlayedTick, now: float, decoded: float) -> None:
+        """now: when it left the jitter buffer."""
         if self._first is None:
             self._first = now
             self._take_snapshot(now)
         if self._recorder is not None:
             self._recorder.voice(tick.stream, tick.index, tick.voice)
-        # The picture is ready a little later than the voice, or a look-ahead later: that waits for it.
-        wait = min(self._renderer.drawing_s, self._MOST_WAIT) + self._renderer.delay_s
+        # The picture belongs to the end of its voice, so that waits only where drawing takes longer than a tick, and
+        # for a look-ahead.
+        wait = min(max(0.0, self._renderer.drawing_s - _TICK), self._MOST_WAIT) + self._renderer.delay_s
+        voice_at = max(decoded, tick.due) + wait
         if self._page is not None and self._loop is not None:
             self._voices.append(tick)
-            self._loop.call_later(wait, self._hand_voice_over)
-        self._renderer.submit(tick, now + wait)
+            self._loop.call_at(voice_at, self._hand_voice_over)
+        if self._trace is not None:
+            self._trace.played(tick, now, decoded, voice_at)
+        self._renderer.submit(tick, voice_at + _TICK)
         if tick.face.picture is not None and self._still_check.picture(tick.face.picture):
             self.terminal.warn("the identity still does not look like the picture, asking for another", "still", now)
             self._requests.still(now, False)
@@ -377,6 +395,8 @@ class Session:
         self._renderer.stop()
         if self._recorder is not None:
             self._recorder.stop()
+        if self._trace is not None:
+            self._trace.close()
 
     def _announce(self, tokens: dict[str, str] | None) -> None:
         place = self.config.place
@@ -387,13 +407,3 @@ class Session:
     def _warn_from_thread(self, text: str) -> None:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(lambda: self.terminal.warn(text, text.split(":")[0], time.monotonic()))
-
-
-def live_line(figures: dict[str, Any]) -> str:
-    """One line of at most 100 characters."""
-    latency = figures["latency_ms"]
-    return (
-        f"{figures['fps']:4.1f} fps  face {figures['face_kbps']:.2f} kb/s  wire {figures['wire_kbps']:.1f} kb/s  "
-        f"latency {'-' if latency is None else f'{latency:.0f}'} ms  loss {figures['loss_percent']:.1f} %  "
-        f"{figures['backend']} on {figures['device']}"
-    )

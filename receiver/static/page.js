@@ -1,5 +1,6 @@
 // Shows one call: pictures and voice come over a WebSocket, each with the number of its 40 ms tick. With sound on, the
-// audio clock leads and each picture waits for the voice of its own tick; without, pictures are shown as they come.
+// audio clock leads and each picture waits until the voice of its tick has been heard, at whose end it was taken;
+// without, pictures are shown as they come.
 
 const RATE = 48000;
 const PICTURE = 1;
@@ -16,7 +17,7 @@ const sound = byId("sound");
 const counters = (window.pinhole = { pictures: 0, chunks: 0, underruns: 0, dropped: 0, offsets: [] });
 
 class Voice {
-  // Schedules chunks back to back on the audio clock and knows when the voice of a tick is heard.
+  // Schedules chunks back to back on the audio clock and knows when the voice of a tick has been heard.
   constructor() {
     this.context = new AudioContext({ sampleRate: RATE, latencyHint: "interactive" });
     this.end = 0; // Audio time at which the last scheduled chunk ends.
@@ -52,12 +53,12 @@ class Voice {
     source.playbackRate.value = waiting > this.lead + 0.06 ? 1.005 : waiting < this.lead - 0.04 ? 0.995 : 1;
     source.connect(this.context.destination);
     source.start(this.end);
-    this.times.set(key, this.end);
     this.end += samples.length / RATE / source.playbackRate.value;
+    this.times.set(key, this.end);
     counters.chunks += 1;
   }
 
-  // Seconds until the voice of a tick is heard; negative when it has been; 0 when there is none.
+  // Seconds until the voice of a tick has been heard to its end; negative after that; 0 when there is none.
   until(key) {
     const at = this.times.get(key);
     if (at === undefined) return 0;

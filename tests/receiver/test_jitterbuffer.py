@@ -45,8 +45,8 @@ class Run:
         return sum(picked) / len(picked)
 
 
-def simulate(link: Link, seconds: float, ticks: int = 1, drift: float = 0.0, seed: int = 1) -> Run:
-    """Send packets over a link and play them out with a poll right at every due time."""
+def simulate(link: Link, seconds: float, ticks: int = 1, drift: float = 0.0, seed: int = 1, early: float = 0.0) -> Run:
+    """Send packets over a link and play them out with a poll right at every time at which a tick can be had."""
     rng, rate = random.Random(seed), 1 + drift
     events: list[tuple[float, int]] = []
     for tick in range(0, int(seconds / TICK), ticks):
@@ -56,15 +56,15 @@ def simulate(link: Link, seconds: float, ticks: int = 1, drift: float = 0.0, see
     buffer, out, most = JitterBuffer(), [], 0
 
     def play(until: float) -> None:
-        while buffer.due is not None and buffer.due <= until:
-            at = buffer.due
-            entry = buffer.pop(at)
+        while (at := buffer.ready(early)) is not None and at <= until:
+            entry = buffer.pop(max(at, arrived), early)
             if entry is not None:
-                out.append((at, entry))
+                out.append((entry.due, entry))
 
+    arrived = float("-inf")
     for arrival, tick in events:
         play(arrival)
-        buffer.put(tick, packet(tick, ticks), arrival)
+        buffer.put(tick, packet(tick, ticks), arrived := arrival)
         most = max(most, len(buffer))
     play(events[-1][0])
     return Run(out, buffer, most)
@@ -133,6 +133,31 @@ def test_bad_links_never_stall_grow_or_drift(link: Link, ticks: int) -> None:
 def test_few_ticks_come_too_late(link: Link, most: float) -> None:
     run = simulate(link, 120)
     assert 1 - run.share(Kind.PRESENT, start=10) <= most
+
+
+@pytest.mark.parametrize("ticks", [1, 2])
+@pytest.mark.parametrize("link", [clean, lossy, bursts, gaussian, spiky, twice, swapped])
+def test_having_ticks_early_loses_none(link: Link, ticks: int) -> None:
+    plain, early = simulate(link, 120, ticks), simulate(link, 120, ticks, early=0.02)
+    assert_in_order(early)
+    assert early.longest_gap() <= 0.2
+    for kind in Kind:
+        assert early.share(kind) == pytest.approx(plain.share(kind), abs=0.003)
+    late, soon = sorted(plain.latencies(5)), sorted(early.latencies(5))
+    assert soon[len(soon) // 2] == pytest.approx(late[len(late) // 2], abs=0.004)
+
+
+def test_only_a_tick_that_is_there_can_be_had_early() -> None:
+    buffer = JitterBuffer()
+    buffer.put(3, packet(3), 1.0)
+    assert buffer.due is not None and buffer.ready(0.5) == buffer.due - 0.5 and buffer.ready() == buffer.due
+    assert buffer.pop(buffer.due - 0.01) is None
+    entry = buffer.pop(buffer.due - 0.01, early=0.02)
+    assert entry is not None and entry.due == pytest.approx(1.0, abs=0.02) and entry.arrival == 1.0
+    buffer.put(5, packet(5), 1.08)  # 4 is on its way, or lost: its face is there, but its packet may still come
+    assert buffer.ready(0.5) == buffer.due and buffer.pop(buffer.due - 0.001, early=0.02) is None
+    entry = buffer.pop(buffer.due, early=0.02)
+    assert entry is not None and entry.kind is Kind.FACE_ONLY and entry.arrival is None
 
 
 def test_loss_is_told_from_lateness() -> None:

@@ -84,9 +84,50 @@ def test_latency_follows_from_the_capture_clock_in_the_packets() -> None:
     _, out = run(Sender(start=12345.678), 100)
     assert all(p.captured is not None for p in out)
     captured = np.array([p.captured for p in out])
-    assert np.abs(captured - (12345.678 + TICK * np.arange(len(out)))).max() < 0.002
+    # A picture is of its tick's end, at which its packet leaves.
+    assert np.abs(captured - (12345.678 + TICK * (1 + np.arange(len(out))))).max() < 0.002
     latency = np.array([p.due for p in out]) - captured
-    assert TICK + PATH < latency.max() < TICK + PATH + 0.03
+    assert PATH < latency.max() < PATH + 0.03
+
+
+def test_a_played_tick_knows_its_clock_and_when_it_came() -> None:
+    sender = Sender(start=12345.678)
+    _, out = run(sender, 100, lose={10, 33})
+    for p in out:
+        sent = round((WALL + sender.start + TICK * p.index) * 1000)
+        assert p.clock is not None and abs((p.clock - sent + 32768) % 65536 - 32768) <= 1
+        assert p.pictured is (p.index not in {10, 33}) is (p.arrived is not None)
+        assert p.arrived is None or p.arrived == sender.arrival(p.index)
+
+
+@pytest.mark.parametrize("lose", [set(), set(range(10, 190, 9))])
+def test_a_tick_whose_packet_is_there_can_be_had_before_its_time(lose: set[int]) -> None:
+    _, plain = run(Sender(), 200, lose)
+    sender, early, at = Sender(), Playout(WALL), {}
+    early.early = 0.02
+    out: list[PlayedTick] = []
+    for tick in range(200):
+        now = sender.arrival(tick)
+        while early.due is not None and early.due <= now:
+            due = early.due
+            for p in early.step(due):
+                at[p.index] = due
+                out.append(p)
+        payload = sender.payload(tick)
+        if tick not in lose:
+            early.packet(77 + 1920 * tick, payload, now)
+        for p in early.step(now):
+            at[p.index] = now
+            out.append(p)
+    assert [p.index for p in out[: len(plain)]] == [p.index for p in plain]
+    for a, b in zip(out, plain, strict=False):
+        assert a.heard is b.heard and abs(a.due - b.due) < 0.004
+        assert (a.face.picture is None) is (b.face.picture is None)
+        if a.face.picture is not None and b.face.picture is not None:
+            assert np.array_equal(a.face.picture, b.face.picture)
+        # At once when it comes, but neither 20 ms before its time nor, where it never comes, before that.
+        wanted = a.due if a.arrived is None else max(a.arrived, a.due - 0.02)
+        assert at[a.index] == pytest.approx(wanted, abs=1e-6)
 
 
 def test_a_lost_tick_is_concealed_and_its_face_comes_with_the_next() -> None:
@@ -135,7 +176,8 @@ def test_five_frames_a_second_have_a_picture_in_every_fifth_tick() -> None:
     shown = [p.index for p in out if p.face.picture is not None]
     assert shown == [11 if k == 10 else k for k in range(0, len(out), 5)]  # The lost one comes with the next tick.
     late = out[11]
-    assert late.captured is not None and abs(late.captured - (100.0 + 10 * TICK)) < 0.002
+    assert late.captured is not None and abs(late.captured - (100.0 + 11 * TICK)) < 0.002
+    assert not late.pictured and out[15].pictured and not out[16].pictured
     assert playout.traffic.frames == 20
     assert all(p.low is not None for p in out)
 
@@ -168,7 +210,7 @@ def test_a_reconnected_sender_goes_on_at_once_and_is_asked_for_a_refresh() -> No
         assert playout.packet(999_999 + 1920 * tick, second.payload(tick), now)
     new = [p for p in out if p.stream == 2]
     assert len(new) >= 48 and new[0].index == 0
-    assert new[0].captured is not None and abs(new[0].captured - 200.0) < 0.002
+    assert new[0].captured is not None and abs(new[0].captured - (200.0 + TICK)) < 0.002
     assert playout.needs_refresh
     playout.refresh_sent()
     assert not playout.needs_refresh
@@ -184,7 +226,7 @@ def test_a_jump_of_the_index_keeps_the_capture_clock() -> None:
         playout.packet(1920 * (tick + jump), sender.payload(tick), now)
     last = out[-1]
     assert last.stream == 2 and last.captured is not None
-    assert abs(last.captured - (sender.start + TICK * (last.index - 10**7))) < 0.002
+    assert abs(last.captured - (sender.start + TICK * (last.index + 1 - 10**7))) < 0.002
 
 
 def test_nothing_grows_when_faces_always_come_too_late() -> None:

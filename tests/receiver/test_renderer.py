@@ -137,6 +137,18 @@ def test_a_quick_reconstruction_draws_a_whole_burst() -> None:
     assert [s.index for s in screen.seen] == list(range(8)) and shown.skipped == 0
 
 
+@pytest.mark.parametrize(("cost", "drawn"), [(0.025, [0, 1]), (0.035, [1])])
+def test_of_two_that_wait_the_older_is_skipped_where_catching_up_would_take_long(cost: float, drawn: list[int]) -> None:
+    screen = Screen()
+    renderer = Renderer(StillColour(), [screen], Shown())
+    renderer._cost = cost
+    for k in range(2):
+        renderer.submit(tick(k), None)
+    renderer.start()
+    renderer.stop(5)
+    assert [s.index for s in screen.seen] == drawn
+
+
 def test_submitting_to_a_stuck_reconstruction_stays_bounded() -> None:
     slow = Slow()
     renderer = Renderer(slow, [], Shown())
@@ -257,7 +269,7 @@ def test_a_restart_drops_what_waits_for_a_frame_that_will_not_come() -> None:
 def test_skipped_ticks_keep_their_place_in_the_look_ahead() -> None:
     screen, shown = Screen(), Shown()
     renderer = Renderer(LookingAhead(5), [screen], shown)
-    renderer._cost = 1.0  # as if drawing took a second: all but the newest two are skipped
+    renderer._cost = 1.0  # as if drawing took a second: all but the newest is skipped
     for k in range(12):
         renderer.submit(tick(k), None)
     renderer.start()

@@ -253,6 +253,7 @@ def test_without_a_sender_one_line_and_a_failure(tmp_path: Path, monkeypatch: py
         (["--output", "/nonexistent/call.mp4"], "cannot write /nonexistent/call.mp4"),
         (["--output", "call.avi"], "ends in .mp4"),
         (["--report", "/nonexistent/r.json"], "cannot write /nonexistent/r.json"),
+        (["--trace", "/nonexistent/t"], "cannot write the trace /nonexistent/t"),
         (["--ice", "example.org"], "stun:HOST:PORT"),
         (["--page-port", "99999"], "--page-port"),
         (["--show", "window"], "--show browser"),
@@ -311,7 +312,7 @@ def test_the_voice_waits_for_the_look_ahead_and_keeps_its_order_when_that_change
                 session.control(Hello(5 if k == 6 else 25, "full", True, 40, "test"))
             now = time.monotonic()
             given.append(now)
-            session._hand_over(PlayedTick(1, k, now, FaceTick(low, None), low, silence, True, silence, now))
+            session._hand_over(PlayedTick(1, k, now, FaceTick(low, None), low, silence, True, silence, now), now, now)
             await asyncio.sleep(0.04)
         await asyncio.sleep(0.4)
         session._renderer.stop()
