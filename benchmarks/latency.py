@@ -7,7 +7,8 @@ CLIP is a media file, or `demo`. Each call is separate processes, as a real one 
 `receiver` and `signaling` at 25 and 5 fps, H.264's with aiortc's own connection, jitter buffer, codec and Opus
 (`benchmarks/h264`). Both take the same pictures at the same pace, find the face with the same tracker, and send
 256x256. The codecs take turns in short calls, so that a drift of the machine hits all alike; the first second of each
-call is left out. A picture is shown when it is handed to the display.
+call is left out. A picture is shown when it is handed to the display. Video kb/s are those of the coded pictures (ours:
+8x8 frames and hints, without the stills), wire kb/s of every datagram with the voice.
 
 - `ours-25`, `ours-5`: as a call is by default. At 5 fps every tick counts, for the hints of each are captured, sent and
   shown; `p50_ms_pictures` and `p95_ms_pictures` are of the ticks alone that carry an 8x8 frame.
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -248,6 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = DEMO if options.clip == DEMO else Path(options.clip).name
     link_settings: dict[str, Any] | None = None
     codecs: tuple[str, ...] = options.codecs
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     with terminated_like_interrupted():
         if options.link == "none":
             measured = measure(codecs, options.clip, options.ticks, options.rounds, None)
@@ -265,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             clip=name, codecs=list(codecs), ticks=options.ticks, rounds=options.rounds, settle_s=SETTLE_S,
             link=link_settings or options.link, shown="handed to the display", picture="256x256, 25 a second",
             h264={"aiortc": "stock", "lowest": f"libx264 zerolatency Baseline CRF {LOWEST_CRF}, one slice"},
-            processes={m.codec: m.commands for m in measured},
+            load_average_before=load, processes={m.codec: m.commands for m in measured},
         )  # fmt: skip
         write_json(options.json, document(rows, how))
     if options.plot is not None:

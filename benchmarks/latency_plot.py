@@ -26,7 +26,7 @@ _COLOURS = {
     "wait": "#F7F7F7",
 }
 _MARKS = {"p50": "|", "p95": "D", "p99": "x"}
-_LABELLED = 0.05
+_LABELLED = 0.06
 """Share of the picture's width from which on a stage's mean is written into it."""
 
 
