@@ -3,11 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: setup demo test bench lint clean
+.PHONY: setup setup-dev demo test bench lint clean
 
+# What a call needs; no PyTorch.
 setup: $(STAMP)
+
+# What tests, benchmarks and training need besides.
+setup-dev: $(DEV_STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -15,19 +20,24 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "error: cannot make a virtual environment: install Python's venv module (Debian: apt install python3-venv)"; exit 1; }
 	@echo "installing into $(VENV) (once; a minute or two)"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[sender,receiver,benchmarks,dev]"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[sender,receiver,benchmarks]"
 # Without its declared dependencies: it asks for numpy<2 and jax and needs neither for the face mesh.
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps mediapipe==0.10.21 || \
 	  echo "warning: no mediapipe for this Python or machine: the sender will crop the centre square and send no hints"
 	@touch $(STAMP)
 
+$(DEV_STAMP): $(STAMP)
+	@echo "installing PyTorch and the tools for development into $(VENV) (once)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[training,dev]"
+	@touch $(DEV_STAMP)
+
 demo: setup
 	@$(BIN)/python -m benchmarks.demo $(ARGS)
 
-test: setup
+test: setup-dev
 	@$(BIN)/python -m pytest $(ARGS)
 
-bench: setup
+bench: setup-dev
 	@mkdir -p out
 	$(BIN)/python -m benchmarks.bitstream $(CLIPS) --json out/bitstream.json
 	$(BIN)/python -m benchmarks.bpp $(CLIPS) --json out/bpp.json --plot out/bpp.png
@@ -36,7 +46,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.call $(firstword $(CLIPS) demo) --seconds 60 --json out/call.json
 	$(BIN)/python -m benchmarks.latency $(firstword $(CLIPS) demo) --json out/latency.json --plot out/latency.png
 
-lint: setup
+lint: setup-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CommandParser, UserError, run_command
-from .choice import PRECISIONS, candidates
+from .choice import PRECISIONS, NotHere, candidates
 from .engine import Engine
 from .files import FOLDER
 from .parity import verify
@@ -36,8 +36,8 @@ def list_engines() -> int:
             except UserError as e:
                 print(f"{candidate.what} {precision}: {e}")
                 continue
-            except Exception as e:
-                print(f"{candidate.what}: no such device ({type(e).__name__})")
+            except NotHere:
+                print(f"{candidate.what}: no such device")
                 break
             off = f"off by {100 * parity.error:.2g} % ({parity.output} of {parity.network})"
             print(f"{engine.backend} on {engine.device}: {off}, tick {tick_ms(engine):.1f} ms (one thread, median)")

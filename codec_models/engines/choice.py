@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from ctypes.util import find_library
 from dataclasses import dataclass
 
 from ..errors import UserError
@@ -60,7 +61,7 @@ def choose(
             engine = candidate.make(precision, threads)
             verify(engine)
             return engine
-        except _NotHere:
+        except NotHere:
             continue
         except ImportError as e:
             missing.append(f"{candidate.what} needs the package {(e.name or 'of that name').split('.')[0]}")
@@ -72,15 +73,18 @@ def choose(
     raise UserError(f"no runtime for the networks works here ({reasons}): {hint}")
 
 
-class _NotHere(Exception):
+class NotHere(Exception):
     """This machine has not the device."""
 
 
 def _torch_cuda(precision: str | None, threads: int) -> Engine:
+    # a driver is looked for first: to load torch takes seconds
+    if not any(find_library(name) for name in ("cuda", "nvcuda")):
+        raise NotHere
     import torch
 
     if not torch.cuda.is_available():
-        raise _NotHere
+        raise NotHere
     return _torch(precision, threads, "cuda")
 
 

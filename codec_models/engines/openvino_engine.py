@@ -12,6 +12,7 @@ import openvino
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..memory import keep_memory
 from .engine import NETWORKS, Arrays
 from .files import FOLDER, checked, onnx_path
 from .host_arrays import HostArrays
@@ -37,6 +38,7 @@ class OpenVinoEngine(HostArrays):
     """
 
     def __init__(self, precision: str = "fp32", threads: int = 1, folder: Path = FOLDER) -> None:
+        keep_memory()
         self._core = openvino.Core()
         native = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision not in PRECISIONS:
