@@ -88,15 +88,11 @@ def test_without_the_network_one_line_says_why(monkeypatch: pytest.MonkeyPatch) 
     def no_weights() -> None:
         raise UserError("there are no weights")
 
-    def no_torch() -> None:
-        raise ModuleNotFoundError(name="torch")
-
-    for make, why in ((no_weights, "no weights"), (no_torch, "torch is not installed")):
-        said: list[str] = []
-        with_network(monkeypatch, make)
-        assert reconstructor("auto", said.append).backend == "still-colour"
-        assert len(said) == 1 and why in said[0] and "\n" not in said[0]
-        with pytest.raises(UserError, match=why):
-            reconstructor("network", said.append)
+    said: list[str] = []
+    with_network(monkeypatch, no_weights)
+    assert reconstructor("auto", said.append).backend == "still-colour"
+    assert len(said) == 1 and "no weights" in said[0] and "\n" not in said[0]
+    with pytest.raises(UserError, match="no weights"):
+        reconstructor("network", said.append)
     with pytest.raises(UserError, match="still-colour"):
         reconstructor("vgg")

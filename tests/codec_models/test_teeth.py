@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the networks need torch: pip install -e '.[training]'")
@@ -202,36 +200,3 @@ def test_weights_come_back_and_others_are_refused(tmp_path: Path) -> None:
         load_teeth(path, TINY)
     with pytest.raises(UserError, match="no trained weights"):
         load_teeth(tmp_path / "absent.safetensors", TINY)
-
-
-class _Remember(nn.Module):
-    def __init__(self, network: Teeth) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, reference: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
-        return self.network.remember(reference, planes)
-
-
-@pytest.mark.filterwarnings("ignore")  # of the exporter, about itself
-@pytest.mark.parametrize("known", [True, False])
-def test_both_halves_export(tmp_path: Path, known: bool) -> None:
-    pytest.importorskip("onnx", reason="torch.onnx.export needs onnx", exc_type=ImportError)
-    network = speaking()
-    crop, planes = inputs()
-    memory = network.remember(crop, planes)
-    cases: list[tuple[nn.Module, tuple[torch.Tensor, ...]]] = [
-        (network, (crop, planes, memory) if known else (crop, planes))
-    ]
-    if known:
-        cases.append((_Remember(network).eval(), (crop, planes)))
-    for k, (module, given) in enumerate(cases):
-        path, names = tmp_path / f"{k}.onnx", [f"i{j}" for j in range(len(given))]
-        torch.onnx.export(module, given, str(path), input_names=names, opset_version=17, dynamo=False)
-        assert path.stat().st_size > 10_000
-        with suppress(ImportError):
-            import onnxruntime
-
-            session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-            made = session.run(None, {n: t.numpy() for n, t in zip(names, given, strict=True)})[0]
-            assert np.abs(made - module(*given).numpy()).max() < 1e-3
