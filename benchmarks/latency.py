@@ -74,7 +74,7 @@ COLUMNS = {
 
 @dataclass(slots=True)
 class Measured:
-    """What the calls of one codec gave. failure: why it was not measured (any more)."""
+    """What the calls of one codec gave. failed: why calls failed; failure: why it was not measured (any more)."""
 
     codec: str
     ticks: list[TickTimes] = field(default_factory=list)
@@ -84,6 +84,7 @@ class Measured:
     wire: list[float] = field(default_factory=list)
     psnr: list[float] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     failure: str | None = None
 
     def add(self, joined: Joined) -> None:
@@ -108,6 +109,7 @@ class Measured:
         for name, values in (("kbps", self.kbps), ("wire_kbps", self.wire), ("psnr", self.psnr)):
             if values:
                 row[name] = sum(values) / len(values)
+        row |= {"failed_calls": self.failed} if self.failed else {}
         return row | ({"failure": self.failure} if self.failure else {})
 
 
@@ -161,7 +163,7 @@ def measure(codecs: Sequence[str], clip: str, ticks: int, rounds: int, link: Lin
                 into = measured[codec]
                 if into.failure is None:
                     with _failing(into):
-                        (measure_ours if codec in OURS else measure_h264)(into, clip, seconds, link)
+                        _call(into, clip, seconds, link)
                 bar.step(codec)
     except KeyboardInterrupt:
         if not any(m.ticks for m in measured.values()):
@@ -169,6 +171,16 @@ def measure(codecs: Sequence[str], clip: str, ticks: int, rounds: int, link: Lin
         for m in measured.values():
             m.failure = m.failure or INTERRUPTED
     return list(measured.values())
+
+
+def _call(into: Measured, clip: str, seconds: float, link: Link | None) -> None:
+    """One call. A first failure is written down and the call made again; the second one is raised as UserError."""
+    measure_one = measure_ours if into.codec in OURS else measure_h264
+    try:
+        measure_one(into, clip, seconds, link)
+    except UserError as e:
+        into.failed.append(str(e))
+        measure_one(into, clip, seconds, link)
 
 
 @contextlib.contextmanager
@@ -291,6 +303,8 @@ def show(rows: Sequence[Row], measured: Sequence[Measured]) -> None:
     for line in comparisons(rows):
         print(line)
     for m in measured:
+        for line in m.failed:
+            print(f"{m.codec}: a call failed and was made again: {line}")
         if m.failure is not None:
             print(f"{m.codec}: {'cut short' if m.ticks else 'not measured'}: {m.failure}")
 

@@ -113,6 +113,12 @@ def test_a_codec_that_fails_is_told_of_and_the_others_go_on(
             raise UserError("receiver: killed")
         return fake_h264(config, link)
 
+    def dies_once(config: H264Config, link: Link | None = None, listener: Any = None) -> H264Call:
+        ORDER.append("tried")
+        if ORDER.count("tried") == 1:
+            raise UserError("receiver: killed")
+        return fake_h264(config, link)
+
     def absent() -> None:
         raise UserError("this PyAV has no libx264")
 
@@ -123,6 +129,11 @@ def test_a_codec_that_fails_is_told_of_and_the_others_go_on(
     cut, ours = json.loads(target.read_text())["rows"]
     assert cut["failure"] == "receiver: killed" and 0 < cut["ticks"] < 40 and "failure" not in ours
     assert "h264-default: cut short: receiver: killed" in capsys.readouterr().out
+    monkeypatch.setattr(latency, "run_h264", dies_once)
+    assert latency.main(arguments) == 0
+    again = json.loads(target.read_text())["rows"][0]
+    assert again["failed_calls"] == ["receiver: killed"] and again["ticks"] >= 40 and "failure" not in again
+    assert "h264-default: a call failed and was made again: receiver: killed" in capsys.readouterr().out
     monkeypatch.setattr(latency, "check_h264", absent)
     assert latency.main([*arguments, "--plot", str(tmp_path / "a.png")]) == 1
     row = json.loads(target.read_text())["rows"][0]
