@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     check(options)
     codecs, missing = chosen(options.codecs, USUAL)
-    comparison = Comparison(codecs, vmaf_wanted(options), CodecRuns(maker(options.reconstruction)), left_out=missing)
+    comparison = Comparison(codecs, vmaf_wanted(options), CodecRuns(maker(options)), left_out=missing)
     sources = options.clips or [DEMO]
     panels = [p for p in PANELS if p in codecs]
     with ExitStack() as stack:

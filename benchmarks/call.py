@@ -1,7 +1,8 @@
 """A call through three processes on loopback, measured.
 
     python benchmarks/call.py CLIP [--seconds N] [--fps 25|5] [--audio-kbps K] [--packet-ms 40|80] [--no-hints]
-        [--loss P] [--profile full|lean] [--lookahead 0|1] [--no-teeth] [--output F.mp4] [--json F]
+        [--loss P] [--profile full|lean] [--lookahead 0|1] [--no-teeth] [--backend B] [--precision P]
+        [--output F.mp4] [--json F]
 
 CLIP is a media file, repeated until the time is over, or `demo`. At 5 fps, or with --output, the call is recorded and
 `beat_5hz` of the shown pictures is told beside that of the clip itself (`smoothness.py`).
@@ -22,6 +23,7 @@ from benchmarks.loopback import CallConfig, printed, row_of, run_call
 from benchmarks.processes import prefixed, terminated_like_interrupted
 from benchmarks.report import document, settings, table, write_json
 from benchmarks.smoothness import beat_or_none, differences, recorded_motion
+from codec_models.engines.choice import BACKENDS, PRECISIONS
 from codec_models.errors import CommandParser, UserError, run_command
 
 
@@ -37,6 +39,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--profile", choices=("full", "lean"), help="of the 8x8 coder (the sender's default)")
     parser.add_argument("--lookahead", type=int, choices=(0, 1), help="frames at 5 fps (the receiver's default)")
     parser.add_argument("--no-teeth", action="store_true", help="draw the mouth without restoring its teeth")
+    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="runtime of the networks (the quickest)")
+    parser.add_argument("--precision", choices=PRECISIONS, help="of the networks (the best that is quick here)")
     parser.add_argument("--output", type=Path, help="record the call to this mp4")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     return parser.parse_args(arguments)
@@ -59,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output=options.output,
         lookahead=options.lookahead,
         teeth=not options.no_teeth,
+        backend=options.backend,
+        precision=options.precision,
         beat=options.fps == 5 or options.output is not None,
     )
     with terminated_like_interrupted():

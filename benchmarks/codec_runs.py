@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from codec_models.engines.choice import BACKENDS, PRECISIONS, choose
+from codec_models.engines.engine import Engine
 from codec_models.errors import UserError
 from codec_models.reconstruction import NAMES as RECONSTRUCTIONS
 from codec_models.reconstruction import Reconstructor, reconstructor
@@ -67,6 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, help="frames of each clip at most")
     parser.add_argument("--no-vmaf", action="store_true", help="leave VMAF out, the slowest measure")
     parser.add_argument("--reconstruction", choices=RECONSTRUCTIONS, default="auto", help="default: %(default)s")
+    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="runtime of the network (the quickest)")
+    parser.add_argument("--precision", choices=PRECISIONS, help="of the network (the best that is quick here)")
 
 
 def check(options: argparse.Namespace) -> None:
@@ -85,14 +89,23 @@ def vmaf_wanted(options: argparse.Namespace) -> bool:
     return not options.no_vmaf and ffmpeg_path() is not None
 
 
-def maker(name: str) -> Callable[[Variant], Reconstructor]:
-    """Makes reconstructions of one name; says only once why it is not the network. Raises UserError where the network
-    is asked for by name and cannot run.
+def maker(options: argparse.Namespace) -> Callable[[Variant], Reconstructor]:
+    """Makes the reconstructions that were asked for, all on one engine; says only once why it is not the network.
+    Raises UserError where the network or a runtime is asked for by name and cannot run.
     """
     say = cache(partial(print, file=sys.stderr))
-    if name == "network":
-        reconstructor(name, say)
-    return lambda variant: reconstructor(name, say, variant.lookahead, variant.teeth)
+    engine: Engine | None = None
+    if options.reconstruction != "still-colour":
+        try:
+            engine = choose(options.backend, say, options.precision)
+        except UserError:
+            if options.reconstruction == "network" or options.backend != "auto":
+                raise
+
+    def make(variant: Variant) -> Reconstructor:
+        return reconstructor(options.reconstruction, say, variant.lookahead, variant.teeth, engine=engine)
+
+    return make
 
 
 def chosen(names: Sequence[str] | None, usual: Sequence[str] = CODECS) -> tuple[list[str], dict[str, str]]:

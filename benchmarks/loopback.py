@@ -33,7 +33,8 @@ START_S = 60.0
 class CallConfig:
     """source: a file, or "demo". seconds: of the call as shown, None until Ctrl-C. loss: share of packets dropped.
 
-    lookahead: 0 or 1 frames at 5 fps, None for the receiver's default. teeth: whether the receiver restores them. beat:
+    lookahead: 0 or 1 frames at 5 fps, None for the receiver's default. teeth: whether the receiver restores them.
+    backend, precision: of its networks. beat:
     measure from a recording (a temporary one without `output`) whether the shown pictures beat at 5 Hz.
     """
 
@@ -49,6 +50,8 @@ class CallConfig:
     output: Path | None = None
     lookahead: int | None = None
     teeth: bool = True
+    backend: str = "auto"
+    precision: str | None = None
     beat: bool = False
     sender_arguments: tuple[str, ...] = ()
     receiver_arguments: tuple[str, ...] = ()
@@ -130,6 +133,10 @@ def command_lines(config: CallConfig, url: str, port: int, reports: Mapping[str,
         receiver += ["--lookahead", str(config.lookahead)]
     if not config.teeth:
         receiver.append("--no-teeth")
+    if config.backend != "auto":
+        receiver += ["--backend", config.backend]
+    if config.precision is not None:
+        receiver += ["--precision", config.precision]
     if config.seconds is not None:
         receiver += ["--seconds", f"{config.seconds:g}"]
     sender = ["-m", "sender.main", *place, "--source", config.source, "--report", str(reports["sender"])]

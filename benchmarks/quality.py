@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     quality = Quality(
         codecs,
         vmaf_wanted(options),
-        CodecRuns(maker(options.reconstruction)),
+        CodecRuns(maker(options)),
         [m for m in every if m.missing() is None],
     )
     if not landmark_metrics.available():

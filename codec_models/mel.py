@@ -36,7 +36,7 @@ LOW_HZ, HIGH_HZ = 55.0, 7600.0
 FLOOR, CEILING = -7.0, 2.0
 """log10 power: rows are never below FLOOR; `normalised` clips at CEILING."""
 ROWS = 16
-"""Rows that the networks see at once: the 120 ms before the tick and its own 40 ms."""
+"""Rows that the networks see at once: the 160 ms up to the picture, which is taken at the tick's end."""
 ROWS_PER_TICK = RATE * TICK_MS // 1000 // HOP
 
 DECIMATION = SAMPLE_RATE // RATE

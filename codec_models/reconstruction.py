@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
@@ -19,6 +19,10 @@ from .errors import UserError
 NAMES = ("auto", "network", "still-colour")
 LOOKAHEAD = 0
 """Frames that interpolation waits for at 5 fps unless told otherwise."""
+
+
+if TYPE_CHECKING:
+    from .engines.engine import Engine
 
 
 class Reconstructor(Protocol):
@@ -75,12 +79,14 @@ def reconstructor(
     teeth: bool = True,
     backend: str = "auto",
     precision: str | None = None,
+    engine: Engine | None = None,
 ) -> Reconstructor:
     """A new reconstruction. name: "network", "still-colour", or "auto" for the network where it can run here, else
     the still with the received colours; then `say` gets one line with the reason.
 
     lookahead: frames that interpolation waits for at 5 fps, 0 or 1; None: each holds until the next comes. teeth:
-    whether they are restored. backend, precision: as in `engines.choice.choose`. All of these are the network's.
+    whether they are restored. backend, precision: as in `engines.choice.choose`; engine: one that has been
+    chosen already. All of these are the network's.
     Raises UserError on another name, and where the network or a backend was asked for by name and cannot run.
     """
     if name not in NAMES:
@@ -92,7 +98,7 @@ def reconstructor(
         from .slow_stream import SlowStream
 
         try:
-            engine = choose(backend, say, precision)
+            engine = engine or choose(backend, say, precision)
             network = NetworkReconstructor(engine, teeth=teeth)
             return network if lookahead is None else Interpolated(network, SlowStream(engine, lookahead))
         except UserError as e:

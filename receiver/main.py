@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aiortc import RTCIceServer
 
+from codec_models.engines.choice import BACKENDS, PRECISIONS
 from codec_models.errors import CommandParser, UserError, run_command
 from codec_models.reconstruction import LOOKAHEAD, NAMES, reconstructor
 from signaling.call import Place
@@ -49,6 +50,10 @@ def parser() -> argparse.ArgumentParser:
         default=LOOKAHEAD,
         help=f"8x8 frames that a picture waits for at 5 a second: 1 is smoother, 200 ms later (default: {LOOKAHEAD})",
     )
+    p.add_argument(
+        "--backend", choices=BACKENDS, default="auto", help="runtime of the networks (default: the quickest)"
+    )
+    p.add_argument("--precision", choices=PRECISIONS, default=None, help="of the networks (default: the best here)")
     p.add_argument("--no-teeth", action="store_true", help="draw the mouth without restoring its teeth")
     p.add_argument("--report", default=None, metavar="FILE", help="write the measured figures as JSON")
     p.add_argument("--trace", default=None, metavar="FILE", help="write the times of every tick as JSON lines")
@@ -104,7 +109,15 @@ async def receive(args: argparse.Namespace) -> int:
         loop.call_soon_threadsafe(terminal.warn, text)
 
     trace = ReceiverTrace(Path(args.trace), warn) if args.trace else None
-    drawing = reconstructor(args.reconstruction, terminal.say, lookahead=config.lookahead, teeth=config.teeth)
+    drawing = reconstructor(
+        args.reconstruction,
+        terminal.say,
+        lookahead=config.lookahead,
+        teeth=config.teeth,
+        backend=args.backend,
+        precision=args.precision,
+    )
+    terminal.say(f"drawing with {drawing.backend} on {drawing.device}")
     recorder = open_recorder(args.output, warn)
     window = Window() if args.show == "window" else None
     page = Page(args.page_host, args.page_port) if args.show == "browser" else None

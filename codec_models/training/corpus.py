@@ -28,8 +28,8 @@ from ..landmarks import POINTS
 from .labels import Labels, voice_of
 
 SIDE, SMALL, SMALLEST = 256, 64, 32
-MEL_BEFORE = 12
-"""Rows of silence kept before a clip: with them, rows 4 t to 4 t + 15 are the 120 ms before tick t and its own 40."""
+MEL_BEFORE = 16
+"""Rows of silence kept before a clip: with them, rows 4 t to 4 t + 15 are the 160 ms up to picture t."""
 _SHORTEST = 30
 _DOMINATED = ("GRID",)
 _DOMINATED_SHARE = 0.04

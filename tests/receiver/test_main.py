@@ -36,11 +36,14 @@ def test_a_reconstruction_that_cannot_run_ends_it_before_anything_is_made(
 @pytest.mark.parametrize(
     ("more", "wanted"),
     [
-        ([], {"lookahead": LOOKAHEAD, "teeth": True}),
-        (["--lookahead", "1", "--no-teeth"], {"lookahead": 1, "teeth": False}),
+        ([], {"lookahead": LOOKAHEAD, "teeth": True, "backend": "auto", "precision": None}),
+        (
+            ["--lookahead", "1", "--no-teeth", "--backend", "openvino", "--precision", "int8"],
+            {"lookahead": 1, "teeth": False, "backend": "openvino", "precision": "int8"},
+        ),
     ],
 )
-def test_look_ahead_and_teeth_reach_the_reconstruction(
+def test_what_was_asked_for_reaches_the_reconstruction(
     monkeypatch: pytest.MonkeyPatch, more: list[str], wanted: dict[str, object]
 ) -> None:
     asked: list[dict[str, object]] = []
