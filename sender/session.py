@@ -31,6 +31,8 @@ _CROSSING_S = 0.5
 _RESEND_S = 8.0
 """Between two older stills for a receiver that has joined anew."""
 _REFRESH_S = 0.2
+_LEAVING_S = 0.003
+"""So long the next tick of a file is not read, until the packet is out: decoding would hold the event loop up."""
 
 
 class Call(Protocol):
@@ -162,6 +164,8 @@ class SenderSession:
             if not await self._unless_stopped(made):
                 return
             self._tick(made.result(), tick, start)
+            if not self._live:
+                await asyncio.sleep(_LEAVING_S)
             behind = int((time.monotonic() - start) / _TICK) - (tick + 1)
             if self._live or behind < self._config.late_ticks:
                 continue
