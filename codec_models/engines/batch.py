@@ -90,7 +90,7 @@ class Batch:
         self, device: TickDevice, config: BatchConfig | None = None, host: Callable[[], Engine] | None = None
     ) -> None:
         self._device, self._config = device, config or BatchConfig()
-        self._host = host or _torch_host
+        self._host = host or _host_engine
         c = self._config
         slots = min(device.slots, _by_memory(device))
         self.admission = Admission(c.deadline, c.margin, c.wait, slots)
@@ -326,10 +326,16 @@ def _by_memory(device: TickDevice) -> int:
     return calls
 
 
-def _torch_host() -> Engine:
-    from .torch_engine import TorchEngine
+def _host_engine() -> Engine:
+    """What computes the interpolation of a call: small networks, in float32."""
+    try:
+        from .openvino_engine import OpenVinoEngine
 
-    return TorchEngine(bfloat16=False)
+        return OpenVinoEngine("fp32")
+    except ImportError:
+        from .torch_engine import TorchEngine
+
+        return TorchEngine(bfloat16=False)
 
 
 def _give(future: Future[Any], result: Any) -> None:

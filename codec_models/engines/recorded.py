@@ -51,10 +51,10 @@ def _fold(module: fx.GraphModule, device: torch.device) -> None:
             given = node.all_input_nodes
             if node.target in _FRESH:
                 like = node.meta["val"]
-                first = torch.empty_like(like, device=device)
-                rest = node.args[1:]
-                known[node] = node.target(first, *rest, **node.kwargs)
-            elif all(other in known for other in given):
+                first = torch.empty(tuple(like.shape), dtype=like.dtype, device=device)
+                rest = {name: value for name, value in node.kwargs.items() if name != "device"}
+                known[node] = node.target(first, *node.args[1:], **rest)
+            elif all(other in known for other in given) and not _random(node):
                 args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: known[n])
                 known[node] = node.target(*args, **kwargs)
             elif node.target in _SAME:
@@ -87,6 +87,10 @@ def _attribute(module: fx.GraphModule, name: str) -> Any:
     for part in name.split("."):
         value = getattr(value, part)
     return value.detach() if isinstance(value, Tensor) else value
+
+
+def _random(node: fx.Node) -> bool:
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
 
 def _needs_host(node: fx.Node) -> bool:
