@@ -105,11 +105,24 @@ def test_the_codecs_take_turns() -> None:
 
 @pytest.mark.unit
 @pytest.mark.usefixtures("fakes")
+def test_a_codec_that_lacks_ticks_is_called_again_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    def poor(config: H264Config, link: Link | None = None, listener: Any = None) -> H264Call:
+        return fake_h264(H264Config(config.source, 1.6, config.rate, config.buffering))
+
+    monkeypatch.setattr(latency, "run_h264", poor)
+    ours, theirs = measure(["ours-25", "h264-default"], "demo", 60, 2, None)
+    a, b = "ours-25", "h264-default-stock"
+    assert [a, b, b, a, b, b] == ORDER
+    assert len(ours.ticks) >= 60 and 0 < len(theirs.ticks) < 60 and theirs.failure is None
+
+
+@pytest.mark.unit
+@pytest.mark.usefixtures("fakes")
 def test_a_codec_that_fails_is_told_of_and_the_others_go_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def dies(config: H264Config, link: Link | None = None, listener: Any = None) -> H264Call:
-        if ORDER.count("h264-default-stock"):
+        if ORDER.count("h264-default-stock") == 1:
             raise UserError("receiver: killed")
         return fake_h264(config, link)
 
