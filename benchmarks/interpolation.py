@@ -46,6 +46,7 @@ from benchmarks.report import Row, document, mean_rows, settings, table, write_j
 from benchmarks.smoothness import DEFINITION, beat_5hz
 from codec_models.bitstream.face import FaceConfig, FaceDecoder, FaceEncoder, FaceTick, area_8x8
 from codec_models.bitstream.timing import GRID, TICKS_PER_SECOND
+from codec_models.engines.choice import choose
 from codec_models.errors import CommandParser, UserError, run_command
 
 if TYPE_CHECKING:
@@ -277,7 +278,8 @@ def network(weights: Path | None) -> tuple[Callable[[int], SlowStream], int]:
         raise UserError("the network needs torch: pip install -e '.[receiver]'") from None
     torch.set_num_threads(1)
     parameters = sum(p.numel() for p in load_interpolation(weights).parameters())
-    engine = TorchEngine(interpolation=weights)
+    # weights that are not shipped run on torch alone
+    engine = choose(threads=1) if weights is None else TorchEngine(interpolation=weights)
     made: dict[int, SlowStream] = {}
 
     def stream(lookahead: int) -> SlowStream:

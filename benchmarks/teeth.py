@@ -19,6 +19,7 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,12 +33,13 @@ from benchmarks.mouth_wall import MouthRow, draw, telling_ticks
 from benchmarks.ours import OurCodec, heard
 from benchmarks.progress import Progress
 from benchmarks.report import Row, document, settings, table, write_json
+from codec_models.engines.choice import choose
+from codec_models.engines.engine import Array
+from codec_models.engines.samples import chain, host_inputs
 from codec_models.errors import CommandParser, UserError, run_command
 from codec_models.landmarks import hints_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from codec_models.network import NetworkReconstructor
 
 CODECS = ("upsampler", "upsampler+teeth", "unsharp", "upscaled", "truth")
@@ -115,15 +117,16 @@ def run_clip(clip: Clip, network: NetworkReconstructor, show: Progress) -> Run:
     still = mine.still[1]
     network.set_identity(still)
     before, after, points, gates = [], [], [], []
-    kept: list[tuple[Tensor, Tensor]] = []
+    kept: list[tuple[Array, Array]] = []
+    engine = network.engine
     for tick, voice in zip(mine.stream(25, True).ticks, heard(clip), strict=True):
         drawn = network.draw(tick, voice)
         if drawn is None or stage.gate is None:
             raise ValueError(f"{clip.name}: the stream does not begin with a picture")
-        before.append(network.engine.shown(drawn.upsampled))
-        after.append(network.engine.shown(drawn.picture))
-        points.append(drawn.points[0].float().cpu())
-        gates.append(float(stage.gate))
+        before.append(engine.shown(drawn.upsampled))
+        after.append(engine.shown(drawn.picture))
+        points.append(torch.from_numpy(engine.numpy(drawn.points)[0]).float())
+        gates.append(float(engine.numpy(stage.gate)[0]))
         if len(kept) < TIMED:
             kept.append((drawn.upsampled, drawn.points))
         show.now(f"drawing  {clip.name}")
@@ -165,28 +168,35 @@ def _shown(network: NetworkReconstructor) -> float:
     return 0.0 if reference is None else reference.shown
 
 
-def _work(network: NetworkReconstructor, ticks: Sequence[tuple[Tensor, Tensor]]) -> Row:
-    """Milliseconds and 10^9 operations (a multiplication and an addition count two) of the stage, where it works."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
+def _work(network: NetworkReconstructor, ticks: Sequence[tuple[Array, Array]]) -> Row:
+    """Milliseconds and operations of the stage, where it works."""
     stage = network.teeth
     if stage is None:
         return {}
-    spent, flops = [], 0
-    with torch.inference_mode():
-        stage.reset()
-        for k, (picture, points) in enumerate((*ticks[:_WARM], *ticks)):
-            began = time.perf_counter()
-            stage.restore(picture, points)
-            took = 1e3 * (time.perf_counter() - began)
-            if k >= _WARM and stage.gate is not None and float(stage.gate) > 0:
-                spent.append(took)
-        if spent:
-            with FlopCounterMode(display=False) as counter:
-                stage.restore(*ticks[-1])
-            flops = counter.get_total_flops()
-    return times(spent) | ({"gflop": flops / 1e9} if flops else {})
+    spent = []
+    stage.reset()
+    for k, (picture, points) in enumerate((*ticks[:_WARM], *ticks)):
+        began = time.perf_counter()
+        stage.restore(picture, points)
+        took = 1e3 * (time.perf_counter() - began)
+        if k >= _WARM and stage.gate is not None and float(network.engine.numpy(stage.gate)[0]) > 0:
+            spent.append(took)
+    return times(spent) | ({"gflop": gflop()} if spent else {})
+
+
+@cache
+def gflop() -> float:
+    """10^9 operations of the stage's networks in a tick; a multiplication and an addition count two."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from codec_models.engines.torch_engine import TorchEngine
+
+    engine = TorchEngine(bfloat16=False)
+    inputs, _ = chain(engine, host_inputs())
+    with FlopCounterMode(display=False) as counter:
+        for network in ("mouth", "teeth"):
+            engine.run(network, inputs[network])
+    return float(counter.get_total_flops()) / 1e9
 
 
 def times(spent: Sequence[float]) -> Row:
@@ -274,15 +284,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import torch
     except ImportError:
-        raise UserError("the network needs torch: pip install -e '.[receiver]'") from None
+        raise UserError("landmarks are computed with torch here: pip install -e '.[training]'") from None
     from codec_models.engines.torch_engine import torch_network
+    from codec_models.network import NetworkReconstructor
 
+    torch.set_num_threads(1)
+    trained = options.upsampler_weights is not None or options.weights is not None
+    engine = None if trained else choose(threads=1)
     sources = options.clips or [DEMO]
     found, backend = Figures(), ""
     with Progress(len(sources), "measuring") as show:
         for source in sources:
-            network = torch_network(options.upsampler_weights, teeth=options.weights or True)
-            torch.set_num_threads(1)
+            # weights that are not shipped run on torch alone
+            if engine is None:
+                network = torch_network(options.upsampler_weights, teeth=options.weights or True)
+            else:
+                network = NetworkReconstructor(engine)
             backend = f"{network.backend} on {network.device}"
             clip = load_clip(source, options.frames)
             run = run_clip(clip, network, show)
