@@ -57,6 +57,8 @@ class Renderer:
 
     _CATCH_UP = 0.03
     """Seconds of drawing that may wait behind a tick; more, and that is skipped: it would take long to catch up."""
+    _LAST_PICTURE = 0.6
+    """Seconds that the picture in hand may take at the end."""
     _MOST_DELAY = 16
     """Ticks of which one may be waited for."""
 
@@ -77,7 +79,7 @@ class Renderer:
         self._ticks: deque[_Waiting] = deque(maxlen=64)
         self._still: IdentityStill | None = None
         self._fps: int | None = None
-        self._stopping = False
+        self._stopping = self._giving_up = False
         self._stream: int | None = None
         self._last: NDArray[np.uint8] | None = None
         self._taken: deque[_Waiting] = deque(maxlen=self._MOST_DELAY + 1)
@@ -117,12 +119,20 @@ class Renderer:
             self._fps = fps
 
     def stop(self, timeout: float = 0.8) -> None:
-        """Draw what waits, then end."""
+        """Draw what waits, then end; what is left after `timeout` seconds is dropped.
+
+        A thread that is inside a runtime's C++ when the interpreter ends makes the whole process abort.
+        """
         with self._ready:
             self._stopping = True
             self._ready.notify()
         if self._thread.is_alive():
             self._thread.join(timeout)
+        if self._thread.is_alive():
+            with self._ready:
+                self._giving_up = True
+                self._ticks.clear()
+            self._thread.join(self._LAST_PICTURE)
 
     def _run(self) -> None:
         while True:
@@ -178,6 +188,8 @@ class Renderer:
         """At the end nothing comes after the last ticks any more; what is drawn without it is for the recording."""
         delay = min(self.reconstructor.delay, len(self._taken))
         for waiting in list(self._taken)[len(self._taken) - delay :]:
+            if self._giving_up:
+                return
             picture = self._guard("the end", lambda: self.reconstructor.tick(FaceTick(None, None), None))
             self._show(waiting, picture, None)
 

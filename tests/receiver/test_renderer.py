@@ -161,6 +161,23 @@ def test_submitting_to_a_stuck_reconstruction_stays_bounded() -> None:
     renderer.stop(5)
 
 
+@pytest.mark.parametrize(("delay", "slow"), [(0, 0.4), (16, 0.1)])
+def test_a_slow_end_is_cut_short_after_the_picture_in_hand(delay: int, slow: float) -> None:
+    class Crawling(LookingAhead):
+        def tick(self, face: FaceTick, voice: NDArray[np.int16] | None) -> NDArray[np.uint8]:
+            time.sleep(slow if voice is None or not delay else 0)  # at the end there is no voice
+            return super().tick(face, voice)
+
+    renderer = Renderer(Crawling(delay), [], Shown())
+    renderer._cost = 0.0001  # none is skipped
+    for k in range(20):
+        renderer.submit(tick(k), None)
+    renderer.start()
+    renderer.stop(0.3)
+    # At `slow` seconds each, the rest would have taken longer than the thread was waited for.
+    assert not renderer._thread.is_alive()
+
+
 def test_a_failing_reconstruction_holds_the_picture_and_says_so() -> None:
     class Failing(StillColour):
         def tick(self, face: FaceTick, voice: NDArray[np.int16] | None) -> NDArray[np.uint8]:
