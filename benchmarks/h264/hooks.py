@@ -6,6 +6,7 @@ encoder at a fixed CRF (`Rate.LOWEST`), and a jitter buffer that does not wait f
 
 from __future__ import annotations
 
+import asyncio
 import fractions
 import random
 import struct
@@ -132,11 +133,14 @@ class SenderTap:
         self.payloads: list[int] = []
         self.origin: int | None = None
         """RTP timestamp of picture 0, which aiortc draws at random."""
+        self.gone = asyncio.Event()
+        """Set from when packets of the newest picture leave."""
         self._timeline = timeline
         self._source: dict[int, dict[str, float | int]] = {}
 
     def source(self, tick: int, **times: float) -> None:
         """Picture number `tick` of the source is about to be given to the track."""
+        self.gone.clear()
         self._source[tick] = {"tick": tick, **times}
         self._source.pop(tick - 100, None)
 
@@ -172,6 +176,7 @@ class SenderTap:
             self._timeline.mark(timestamp, **line, encoding=self.encoding, encoded=self.encoded, **figures)
             self.origin = (timestamp - self.current) & _WRAP
             self.current = None
+            self.gone.set()
         self._timeline.mark(timestamp, sent=now)
 
 

@@ -103,8 +103,9 @@ class Source:
             raise UserError("the source has ended before the call: choose a longer one")
         return tick
 
-    def crop(self, picture: NDArray[np.uint8]) -> Cropped:
-        """The face of any picture."""
+    def crop(self, picture: NDArray[np.uint8], captured: float = 0.0) -> Cropped:
+        """The face of any picture, from the time `captured` on."""
+        time.sleep(max(0.0, captured - time.monotonic()))  # more exact than the event loop's, as in our own sender
         began = time.monotonic()
         return Cropped(self._tracker.update(picture).picture, began, time.monotonic())
 
@@ -127,13 +128,20 @@ class Sending:
         if tick.picture is not None:  # the first face takes longer: it is looked for in the whole picture
             await loop.run_in_executor(self._worker, self._source.crop, tick.picture)
         start, index = time.monotonic(), 0
+        spoken: tuple[int, NDArray[np.int16]] | None = None
         while True:
             captured = start + index * _TICK
-            await asyncio.sleep(captured - time.monotonic())
             if tick.picture is not None:
-                cropped = await loop.run_in_executor(self._worker, self._source.crop, tick.picture)
+                cropped = await loop.run_in_executor(self._worker, self._source.crop, tick.picture, captured)
                 self._put(index, cropped, captured)
-            self._speak(index, tick.voice)
+                # reading ahead must not hold the encoder up
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.tap.gone.wait(), _TICK / 2)
+            else:
+                await asyncio.sleep(captured - time.monotonic())
+            if spoken is not None:  # the voice of a tick is complete only at its end
+                self._speak(*spoken)
+            spoken = index, tick.voice
             tick = await loop.run_in_executor(self._worker, self._source.read)
             index += 1
             late = int((time.monotonic() - start) / _TICK) - index
