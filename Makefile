@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: setup setup-dev demo test bench lint clean
+.PHONY: setup setup-dev demo test test-gpu bench lint clean
 
 # What a call needs; no PyTorch.
 setup: $(STAMP)
@@ -37,6 +37,10 @@ demo: setup
 test: setup-dev
 	@$(BIN)/python -m pytest $(ARGS)
 
+# Those that need an NVIDIA GPU; where there is none they are skipped, and the reason is told.
+test-gpu: setup-dev
+	@$(BIN)/python -m pytest -m gpu -rs $(ARGS)
+
 bench: setup-dev
 	@mkdir -p out
 	$(BIN)/python -m benchmarks.bitstream $(CLIPS) --json out/bitstream.json
@@ -45,6 +49,7 @@ bench: setup-dev
 	$(BIN)/python -m benchmarks.teeth $(CLIPS) --json out/teeth.json
 	$(BIN)/python -m benchmarks.call $(firstword $(CLIPS) demo) --seconds 60 --json out/call.json
 	$(BIN)/python -m benchmarks.latency $(firstword $(CLIPS) demo) --json out/latency.json --plot out/latency.png
+	$(BIN)/python -m benchmarks.throughput --json out/throughput.json
 
 lint: setup-dev
 	@$(BIN)/ruff check .
