@@ -1,4 +1,4 @@
-"""A device for one call or many, whatever is here: a GPU with graphs, on TensorRT or torch; else any engine of a CPU."""
+"""A device for one call or many, whatever is here: a GPU with graphs, on TensorRT or torch; else a CPU, any engine."""
 
 from __future__ import annotations
 
