@@ -23,9 +23,7 @@ class SizedTick(Protocol):
     rows: Tensor
 
     def run(self, count: int, stay: bool = False) -> Tensor:
-        """Pictures (count, 256, 256, 3) uint8 of the first rows: on the host, or with stay on the device. They are
-        overwritten by the next run.
-        """
+        """Pictures (count, 256, 256, 3) uint8 of the first rows, new ones: on the host, or with stay on the device."""
 
 
 class EagerTick:
@@ -57,7 +55,6 @@ class CapturedTick:
         # other threads may allocate meanwhile: only what this one does wrongly shall count
         with torch.cuda.graph(self._graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
             self._pictures = body(self._given)
-        self._shown = torch.empty(self._pictures.shape, dtype=torch.uint8, pin_memory=True)
         # waits asleep: a thread that spins takes a core from the calls
         self._done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
 
@@ -65,8 +62,13 @@ class CapturedTick:
         with torch.cuda.stream(self._stream):
             self._given.copy_(self.rows, non_blocking=True)
             self._graph.replay()
-            if not stay:
-                self._shown[:count].copy_(self._pictures[:count], non_blocking=True)
+            made = self._pictures[:count]
+            if stay:
+                shown = made.clone()
+            else:
+                # torch keeps pinned memory that is given back; so a picture is copied once, and may be kept
+                shown = torch.empty(made.shape, dtype=torch.uint8, pin_memory=True)
+                shown.copy_(made, non_blocking=True)
             self._done.record(self._stream)
         self._done.synchronize()
-        return (self._pictures if stay else self._shown)[:count]
+        return shown

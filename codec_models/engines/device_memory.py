@@ -11,7 +11,8 @@ def free_memory(device: Any) -> int | None:
     if str(device).startswith("cuda"):
         import torch
 
-        free, _ = torch.cuda.mem_get_info(device)
+        index = torch.device(device).index
+        free, _ = torch.cuda.mem_get_info(torch.cuda.current_device() if index is None else index)
         return int(free)
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():

@@ -151,7 +151,7 @@ class DeviceTick:
             for k, row in enumerate(rows):
                 into[k, :-1], into[k, -1] = row.values, row.slot
             into[len(rows) :] = self._idle
-            pictures = tick.run(len(rows), stay).clone()
+            pictures = tick.run(len(rows), stay)
         return list(pictures if stay else pictures.numpy())
 
     def _choose(self, core: tuple[str, Core] | None) -> None:
@@ -244,7 +244,8 @@ class DeviceTick:
         """Those of the core in their order, and the slots (size,)."""
         given, slots = divided(rows)
         begins, gates = given.pop("begins"), self._gates.index_select(0, slots)
-        given["gate"] = torch.where(begins > 0, -1.0, gates)
+        # not `where` with a number, which would be copied from the host
+        given["gate"] = gates * (1 - begins) - begins
         for name, bank in (*self._beside.items(), *self._banks.items()):
             given[name] = bank.index_select(0, slots)
         return [given[name] for name in WHOLE.inputs], slots
