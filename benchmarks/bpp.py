@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             clip = load_clip(source, options.frames)
             kept = comparison.run(clip, bar)
             if video is not None:
-                video.add(labelled(clip, kept, comparison.rows), clip.voice)
+                video.add(labelled(clip, kept, comparison.rows), clip.following_voice)
     report(comparison, sources, options)
     return 0
 

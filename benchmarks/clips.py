@@ -18,6 +18,7 @@ from codec_models.bitstream.timing import PICTURE, SAMPLES_PER_TICK, TICKS_PER_S
 from codec_models.errors import UserError
 from codec_models.landmarks import POINTS, hints_of
 from sender import crop as crop_module
+from sender import source as source_module
 from sender.crop import FaceTracker
 from sender.demo_source import DemoSource
 from sender.source import FileSource, SourceTick
@@ -32,8 +33,8 @@ MAX_FRAMES = 60 * TICKS_PER_SECOND
 
 @dataclass(frozen=True)
 class Clip:
-    """frames (N, 256, 256, 3) uint8 RGB; voice (N, 1920) int16, 48 kHz mono; points (N, 110, 2) float32 in picture
-    fractions, NaN where no face was found.
+    """frames (N, 256, 256, 3) uint8 RGB; voice (N, 1920) int16, 48 kHz mono, the 40 ms up to each frame, as they travel
+    together (`bitstream/packet.py`); points (N, 110, 2) float32 in picture fractions, NaN where no face was found.
     """
 
     name: str
@@ -44,6 +45,11 @@ class Clip:
     @property
     def seconds(self) -> float:
         return len(self.frames) / TICKS_PER_SECOND
+
+    @property
+    def following_voice(self) -> NDArray[np.int16]:
+        """(N, 1920): the 40 ms that begin with each frame; silence after the last."""
+        return np.concatenate([self.voice[1:], np.zeros_like(self.voice[:1])])
 
     def points_at(self, tick: int) -> NDArray[np.float32] | None:
         return None if np.isnan(self.points[tick]).any() else self.points[tick]
@@ -143,8 +149,8 @@ def _length(ticks: Iterable[SourceTick], limit: int) -> int:
 
 
 def _fingerprint(path: Path, count: int) -> str:
-    """Of the file's content and of the code that crops it."""
+    """Of the file's content and of the code that reads and crops it."""
     digest = hashlib.sha256(f"{count} {POINTS}".encode())
-    for file in (path, Path(crop_module.__file__)):
+    for file in (path, Path(crop_module.__file__), Path(source_module.__file__)):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:24]

@@ -197,7 +197,7 @@ class Sync(Measure):
         from codec_models.training.sync_expert import SyncExpert, mouth_crops, sync_figures
 
         front = LogMel()
-        rows = np.concatenate([front.push(voice) for voice in clip.voice])
+        rows = np.concatenate([front.push(voice) for voice in clip.following_voice])
         mel = torch.from_numpy(normalised(rows))
         points = torch.from_numpy(clip.points[: len(drawn)] * 2 - 1)
         mouths = [

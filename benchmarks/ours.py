@@ -104,13 +104,6 @@ class FaceStream:
         return np.stack(pictures) if pictures else np.zeros((0, 8, 8, 3), np.uint8)
 
 
-def heard(clip: Clip) -> NDArray[np.int16]:
-    """The voice that comes with each frame of a clip, (N, 1920): that up to the frame, as in a call
-    (`bitstream/packet.py`).
-    """
-    return np.concatenate([np.zeros_like(clip.voice[:1]), clip.voice[:-1]])
-
-
 def code_faces(clip: Clip, config: FaceConfig, clock: Callable[[str], None] | None = None) -> FaceStream:
     """Encode and decode the 8x8 frames of a clip, and its hints, which go with every tick even at 5 fps.
 
@@ -217,7 +210,7 @@ class OurCodec:
         model.reset()
         arrivals = {k + STILL_DELAY: k for k in self._still_ticks(variant) if k}
         out = []
-        for k, (tick, voice) in enumerate(zip(stream.ticks, heard(self.clip), strict=True)):
+        for k, (tick, voice) in enumerate(zip(stream.ticks, self.clip.voice, strict=True)):
             if k in arrivals:
                 model.set_identity(self._still_at(arrivals[k])[1])
             out.append(model.tick(tick, voice if variant.audio else None))

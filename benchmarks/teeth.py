@@ -30,7 +30,7 @@ from benchmarks.clips import DEMO, Clip, load_clip
 from benchmarks.mouth_baselines import MOST, SIGMA, matching_amount, unsharp, upscaled, with_mouths
 from benchmarks.mouth_metrics import DEFINITIONS, Frames, Places, measure
 from benchmarks.mouth_wall import MouthRow, draw, telling_ticks
-from benchmarks.ours import OurCodec, heard
+from benchmarks.ours import OurCodec
 from benchmarks.progress import Progress
 from benchmarks.report import Row, document, settings, table, write_json
 from codec_models.engines.choice import choose
@@ -119,7 +119,7 @@ def run_clip(clip: Clip, network: NetworkReconstructor, show: Progress) -> Run:
     before, after, points, gates = [], [], [], []
     kept: list[tuple[Array, Array]] = []
     engine = network.engine
-    for tick, voice in zip(mine.stream(25, True).ticks, heard(clip), strict=True):
+    for tick, voice in zip(mine.stream(25, True).ticks, clip.voice, strict=True):
         drawn = network.draw(tick, voice)
         if drawn is None or stage.gate is None:
             raise ValueError(f"{clip.name}: the stream does not begin with a picture")

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks.clips import DEMO, Clip, load_clip
 from benchmarks.metrics import psnr
-from benchmarks.ours import code_faces, heard
+from benchmarks.ours import code_faces
 from benchmarks.progress import Progress
 from benchmarks.report import Row, document, settings, table, write_json
 from codec_models.bitstream.face import FaceConfig, FaceTick
@@ -123,7 +123,7 @@ def engines(backends: Sequence[str]) -> tuple[list[Engine], list[str]]:
 
 def measure(clip: Clip, made: Sequence[Engine], ticks: int, show: Progress) -> list[Row]:
     """A row for each engine with teeth, and one without."""
-    faces, voice = code_faces(clip, FaceConfig()).ticks, heard(clip)
+    faces, voice = code_faces(clip, FaceConfig()).ticks, clip.voice
     runners = [Runner(NetworkReconstructor(engine, teeth=teeth)) for teeth in (True, False) for engine in made]
     for runner in runners:
         runner.begin(clip)
