@@ -70,6 +70,14 @@ def test_rows() -> None:
     assert throughput.row("tick", "torch fp32", "fp32", "cpu", 1, [10.0], limit)["codec"] == "tick torch fp32"
 
 
+def test_shares_are_of_the_precision_that_is_computed_in() -> None:
+    by = {r.name: r for r in runtimes()}
+    computed = throughput.computed_in
+    assert computed("tick", by["openvino int8"]) == "int8" == computed(throughput.WHOLE, by["openvino int8"])
+    assert computed("still", by["openvino int8"]) == "fp32" == computed("mouth", by["torch bf16"])
+    assert computed("still", by["torch bf16"]) == "bf16"
+
+
 def test_a_measurement_has_some_runs_however_short() -> None:
     calls: list[int] = []
     assert len(throughput.timed(lambda: calls.append(1), 0.0)) == throughput.LEAST_RUNS
