@@ -36,4 +36,4 @@ class VisualEncoder(nn.Module):
         """low (B, T, 3, 8, 8) in [-1, 1], still (B, channels, 8, 8) from `remember` -> (B, channels, 8, 8)."""
         x = 2 * low.transpose(1, 2)
         own = self.span(x) + self.last(self.blocks(self.first(x)))
-        return cast(Tensor, self.mix(own.squeeze(2) + still))
+        return cast(Tensor, self.mix(own[:, :, 0] + still))

@@ -10,16 +10,19 @@ import re
 import signal
 import webbrowser
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from aiortc import RTCIceServer
 
-from codec_models.engines.choice import BACKENDS, PRECISIONS
+from codec_models.engines.shared_device import BACKENDS
 from codec_models.errors import CommandParser, UserError, run_command
-from codec_models.reconstruction import LOOKAHEAD, NAMES, reconstructor
+from codec_models.reconstruction import LOOKAHEAD, NAMES, Reconstructor
 from signaling.call import Place
+from signaling.rooms import ROOM_NAME
 
 from .display import Window
+from .drawings import PRECISIONS, Drawings
 from .page import Page
 from .recorder import open_recorder
 from .report import check_writable
@@ -30,11 +33,23 @@ from .trace import ReceiverTrace
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = CommandParser(prog="receiver", description="Receive a call: show it, record it, measure it.")
+    p = CommandParser(prog="receiver", description="Receive calls: show them, record them, measure them.")
     p.add_argument("--signaling", required=True, metavar="URL", help="address of the signaling server")
-    p.add_argument("--room", required=True, metavar="R", help="name of the room")
+    p.add_argument(
+        "--room",
+        required=True,
+        action="append",
+        metavar="R",
+        help="name of the room; repeated, several calls share one device, and {room} stands for its name in file names",
+    )
     p.add_argument("--direction", choices=("a", "b"), default="a", help="which way of a two-way call (default: a)")
-    p.add_argument("--token", default=None, metavar="T", help="token of this place (default: $PINHOLE_TOKEN, or kept)")
+    p.add_argument(
+        "--token",
+        action="append",
+        default=[],
+        metavar="T",
+        help="token of this place, one for each room in their order (default: $PINHOLE_TOKEN, or those kept)",
+    )
     p.add_argument("--output", default=None, metavar="FILE.mp4", help="record the call")
     p.add_argument("--show", choices=("browser", "window", "none"), default="browser", help="default: browser")
     p.add_argument(
@@ -86,20 +101,97 @@ def ice_servers(urls: Sequence[str], user: str | None, password: str | None) -> 
     return [RTCIceServer(url, user, password) if url.startswith("turn") else RTCIceServer(url) for url in urls]
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call of the command. made: what it leaves behind, by name."""
+
+    session: Session
+    terminal: Terminal
+    page: Page | None
+    made: dict[str, Path]
+
+    @property
+    def left(self) -> bool:
+        """Whether something of it was received and written."""
+        return self.session.received and bool(self.made)
+
+
 async def receive(args: argparse.Namespace) -> int:
-    """One call from the command line to the exit status. Raises UserError."""
-    terminal = Terminal()
-    report = Path(args.report) if args.report else None
-    if report is not None:
-        check_writable(report)
-    token = args.token or os.environ.get("PINHOLE_TOKEN") or None
+    """All calls of a command line to the exit status. Raises UserError, where no call could be made."""
+    rooms: list[str] = args.room
+    _check(args, rooms)
+    terminals = [
+        Terminal(name=f"receiver {room}" if len(rooms) > 1 else "receiver", redraws=len(rooms) == 1) for room in rooms
+    ]
+    for room in rooms:
+        if args.report:
+            check_writable(_path(args.report, room))
+    drawings = Drawings(args, len(rooms), terminals[0].say)
+    try:
+        calls = [_call(args, k, drawings.next(), terminals[k]) for k in range(len(rooms))]
+        caught = _catch_signals([call.session for call in calls])
+        for call in calls:
+            if call.page is not None:
+                call.terminal.say(f"page {call.page.address}")
+                _open_browser(call.page.address)
+        ended = await asyncio.gather(*(call.session.run() for call in calls), return_exceptions=True)
+    finally:
+        drawings.close()
+    for call in calls:
+        for name, path in call.made.items():
+            if call.session.received and path.exists():
+                call.terminal.say(f"{name} {path}")
+    failures = [(call, e) for call, e in zip(calls, ended, strict=True) if isinstance(e, BaseException)]
+    if failures and (len(failures) == len(calls) or not all(isinstance(e, UserError) for _, e in failures)):
+        raise failures[0][1]
+    for call, e in failures:
+        # the others went on
+        call.terminal.warn(str(e))
+    if caught and not any(call.left for call in calls):
+        return 128 + caught[0]
+    return 1 if failures else 0
+
+
+def _check(args: argparse.Namespace, rooms: Sequence[str]) -> None:
+    """Raises UserError on options that do not fit the number of rooms."""
+    if len(set(rooms)) < len(rooms):
+        raise UserError(f"room {max(rooms, key=rooms.count)} is named twice: one call is received in a room")
+    if args.token and len(args.token) != len(rooms):
+        raise UserError(f"{len(args.token)} tokens for {len(rooms)} rooms: give one for each, in their order, or none")
+    if len(rooms) == 1:
+        return
+    for option in ("output", "report", "trace"):
+        text = getattr(args, option)
+        if text and "{room}" not in text:
+            raise UserError(f"several rooms cannot share --{option} {text}: put {{room}} into the name")
+    if args.show == "window":
+        raise UserError("a window shows one call: take --show browser or none for several rooms")
+
+
+def _path(text: str, room: str) -> Path:
+    """A file name of the command line for a room. Raises UserError on a room that is no part of a file name."""
+    if "{room}" in text and not ROOM_NAME.fullmatch(room):
+        raise UserError(f"room {room!r} is no part of a file name: name the file without {{room}}")
+    return Path(text.replace("{room}", room))
+
+
+def _call(args: argparse.Namespace, number: int, drawing: Reconstructor, terminal: Terminal) -> _Call:
+    room: str = args.room[number]
+    token = args.token[number] if args.token else None
+    if token is None and len(args.room) == 1:
+        token = os.environ.get("PINHOLE_TOKEN") or None
+    made: dict[str, Path] = {}
+    if args.output:
+        made["recording"] = _path(args.output, room)
+    if args.report:
+        made["report"] = _path(args.report, room)
     config = SessionConfig(
-        place=Place(args.signaling, args.room, token, args.direction),
+        place=Place(args.signaling, room, token, args.direction),
         ice_servers=ice_servers(args.ice, args.ice_user, args.ice_password),
         seconds=args.seconds,
         wait=args.wait,
         stay=args.stay,
-        report=report,
+        report=made.get("report"),
         lookahead=args.lookahead,
         teeth=not args.no_teeth,
     )
@@ -108,43 +200,22 @@ async def receive(args: argparse.Namespace) -> int:
     def warn(text: str) -> None:
         loop.call_soon_threadsafe(terminal.warn, text)
 
-    trace = ReceiverTrace(Path(args.trace), warn) if args.trace else None
-    drawing = reconstructor(
-        args.reconstruction,
-        terminal.say,
-        lookahead=config.lookahead,
-        teeth=config.teeth,
-        backend=args.backend,
-        precision=args.precision,
-    )
-    terminal.say(f"drawing with {drawing.backend} on {drawing.device}")
-    recorder = open_recorder(args.output, warn)
+    trace = ReceiverTrace(_path(args.trace, room), warn) if args.trace else None
+    recorder = open_recorder(str(made["recording"]) if args.output else None, warn)
     window = Window() if args.show == "window" else None
-    page = Page(args.page_host, args.page_port) if args.show == "browser" else None
-    session = Session(config, drawing, terminal, page, window, recorder, trace)
-    if page is not None:
-        terminal.say(f"page {page.address}")
-    caught = _catch_signals(session)
-    if page is not None:
-        _open_browser(page.address)
-    await session.run()
-    made = [("recording", recorder.path)] if recorder is not None else []
-    made += [("report", report)] if report is not None else []
-    for name, path in made:
-        if session.received and path.exists():
-            terminal.say(f"{name} {path}")
-    if caught and not (session.received and (report is not None or recorder is not None)):
-        return 128 + caught[0]
-    return 0
+    port = args.page_port + number if args.page_port else 0
+    page = Page(args.page_host, port) if args.show == "browser" else None
+    return _Call(Session(config, drawing, terminal, page, window, recorder, trace), terminal, page, made)
 
 
-def _catch_signals(session: Session) -> list[int]:
-    """The first Ctrl-C or SIGTERM ends the call in order, the second at once. The list gets the signal."""
+def _catch_signals(sessions: Sequence[Session]) -> list[int]:
+    """The first Ctrl-C or SIGTERM ends the calls in order, the second at once. The list gets the signal."""
     loop, caught = asyncio.get_running_loop(), list[int]()
 
     def on_signal(number: int) -> None:
         caught.append(number)
-        session.interrupt()
+        for session in sessions:
+            session.interrupt()
         loop.remove_signal_handler(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -166,7 +237,7 @@ def _open_browser(address: str) -> None:
 
 
 def main() -> int:
-    """Parse the command line and receive one call."""
+    """Parse the command line and receive its calls."""
     return asyncio.run(receive(parser().parse_args()))
 
 

@@ -7,15 +7,20 @@ from typing import TextIO
 
 
 class Terminal:
-    """`time` arguments are seconds of one clock."""
+    """`time` arguments are seconds of one clock. redraws: the live line stays in place where the output is a terminal;
+    not where several write to the same one.
+    """
 
     _PLAIN_EVERY = 5.0
     """Seconds between live lines where the output is no terminal."""
     _SAME_EVERY = 5.0
     """Seconds between two warnings about the same thing."""
 
-    def __init__(self, out: TextIO | None = None, err: TextIO | None = None, name: str = "receiver") -> None:
+    def __init__(
+        self, out: TextIO | None = None, err: TextIO | None = None, name: str = "receiver", redraws: bool = True
+    ) -> None:
         self._out, self._err, self._name = out or sys.stdout, err or sys.stderr, name
+        self._redraws = redraws
         self._live = False
         self._last_live = float("-inf")
         self._warned: dict[str, float] = {}
@@ -33,7 +38,7 @@ class Terminal:
 
     def live(self, text: str, time: float) -> None:
         """The live line: rewritten in place on a terminal, a plain line every few seconds elsewhere."""
-        if self._out.isatty():
+        if self._redraws and self._out.isatty():
             self._out.write(f"\r{self._name}: {text}\x1b[K")
             self._out.flush()
             self._live = True

@@ -57,6 +57,17 @@ def tick_ms(engine: Engine) -> float:
     return float(np.median(spent))
 
 
+def build(calls: int) -> int:
+    """See `tensorrt_engine.build_engines`. Raises UserError."""
+    if calls < 1:
+        raise UserError(f"engines for {calls} calls: at least 1")
+    try:
+        from .tensorrt_engine import Builder, build_engines
+    except ImportError as e:
+        raise UserError(f"building needs {e.name}: pip install -e '.[gpu]'") from None
+    return min(1, build_engines(Builder(), calls))
+
+
 def export(folder: Path) -> int:
     """See `export.export_all`. Raises UserError."""
     try:
@@ -71,6 +82,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = CommandParser(prog="python -m codec_models.engines", description="Runtimes for the networks.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("list", help="what works here, how far from torch, how long a tick takes")
+    add = commands.add_parser("build", help="build the TensorRT engines of this GPU").add_argument
+    add("--calls", type=int, default=1, help="that are drawn together at most (default: 1)")
     add = commands.add_parser("export", help="write the ONNX files anew, after weights have changed").add_argument
     add("--folder", type=Path, default=FOLDER, help="where the weights are and the files go (the program's own)")
     return parser.parse_args(arguments)
@@ -79,7 +92,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Raises UserError."""
     options = parse(arguments)
-    actions: dict[str, Callable[[], int]] = {"list": list_engines, "export": lambda: export(options.folder)}
+    actions: dict[str, Callable[[], int]] = {
+        "list": list_engines,
+        "build": lambda: build(options.calls),
+        "export": lambda: export(options.folder),
+    }
     return actions[options.command]()
 
 

@@ -24,6 +24,7 @@ from .graphs import interpolation_graphs, teeth_graphs, upsampler_graphs
 from .parity import write_reference
 from .samples import chain, host_inputs
 from .torch_engine import TorchEngine
+from .typed import simplified
 
 OPSET = 17
 _INLINE = 256
@@ -102,7 +103,7 @@ def exported(module: nn.Module, signature: Signature, given: tuple[torch.Tensor,
             do_constant_folding=False,
             dynamo=False,
         )
-    model = onnx.load_from_string(data.getvalue())
+    model = simplified(onnx.load_from_string(data.getvalue()))
     _fix_shapes(model, signature)
     return model
 

@@ -316,7 +316,7 @@ class WindowSampler:
         return decoded_hints(measured(points))[:, -1]
 
     def _mel(self, draw: Draw, source: Tensor) -> Tensor:
-        """Log-mels (B, 80, 16) in [-1, 1], those up to the picture; silence where the voice of a held one is missing."""
+        """Log-mels (B, 80, 16) in [-1, 1], up to the picture; silence where the voice of a held one is missing."""
         rows = self._mel_start[draw.clip][:, None] + 4 * draw.tick[:, None] + torch.arange(MEL_ROWS)
         mel = self.corpus.mel[rows.to(self.corpus.device)].float() / 127.5 - 1
         ticks = draw.tick[:, None] + torch.arange(1 - WINDOW, 1)

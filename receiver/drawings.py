@@ -1,0 +1,63 @@
+"""The reconstructions of a receiver's calls: one of its own, or several on one device."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from codec_models.engines.batch import Batch
+from codec_models.engines.shared_device import has_gpu, share
+from codec_models.errors import UserError
+from codec_models.reconstruction import Reconstructor, StillColour, reconstructor
+
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+
+
+class Drawings:
+    """count: calls that shall be drawn at once. `say` gets a line on the device, and on what could not be used.
+
+    On a GPU, and where several calls share the processor, their ticks run together (`engines/batch.py`), and a call
+    that would make the others late is refused. Raises UserError where the networks, a runtime or a precision was asked
+    for by name and cannot run.
+    """
+
+    def __init__(self, args: argparse.Namespace, count: int, say: Callable[[str], None]) -> None:
+        self._args, self._say = args, say
+        self._batch: Batch | None = None
+        self._told = False
+        shared = count > 1 or args.backend == "tensorrt" or has_gpu()
+        if args.reconstruction == "still-colour" or not shared:
+            return
+        try:
+            self._batch = share(count, args.backend, say, args.precision)
+        except UserError as e:
+            if args.reconstruction == "network" or args.backend != "auto" or args.precision is not None:
+                raise
+            say(f"without the network: {e}; showing the still with the received colours")
+            args.reconstruction = "still-colour"
+
+    def next(self) -> Reconstructor:
+        """For one more call. Raises UserError where the device is full."""
+        args = self._args
+        if self._batch is not None:
+            drawing: Reconstructor = self._batch.call(not args.no_teeth, args.lookahead)
+        elif args.reconstruction == "still-colour":
+            drawing = StillColour()
+        else:
+            drawing = reconstructor(
+                args.reconstruction,
+                self._say,
+                lookahead=args.lookahead,
+                teeth=not args.no_teeth,
+                backend=args.backend,
+                precision=args.precision,
+            )
+        if not self._told:
+            self._told = True
+            self._say(f"drawing with {drawing.backend} on {drawing.device}")
+        return drawing
+
+    def close(self) -> None:
+        """The calls have ended."""
+        if self._batch is not None:
+            self._batch.close()
