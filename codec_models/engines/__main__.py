@@ -1,6 +1,7 @@
 """The engines from the command line.
 
 python -m codec_models.engines list      what works here, how far from torch, how long a tick takes
+python -m codec_models.engines build     build the TensorRT engines of this GPU (torch, onnx, tensorrt)
 python -m codec_models.engines export    write the ONNX files anew, after weights have changed (torch, onnx)
 """
 
