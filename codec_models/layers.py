@@ -136,5 +136,6 @@ class Picture8x8(nn.Module):
 @cache
 def _bicubic(size: int) -> Tensor:
     """(size, 8): column k is the answer to sample k, as torch's bicubic interpolation gives it."""
-    rows = torch.eye(GRID)[:, None, :, None].expand(GRID, 1, GRID, GRID)
-    return F.interpolate(rows, size=size, mode="bicubic", align_corners=False)[:, 0, :, 0].t().contiguous()
+    with torch.inference_mode(False):
+        rows = torch.eye(GRID)[:, None, :, None].expand(GRID, 1, GRID, GRID)
+        return F.interpolate(rows, size=size, mode="bicubic", align_corners=False)[:, 0, :, 0].t().contiguous()

@@ -83,10 +83,13 @@ def warped(features: Tensor, flow: Tensor) -> Tensor:
 
 @cache
 def _centres(size: int) -> Tensor:
-    return (torch.arange(size) + 0.5) / size * 2 - 1
+    # made once, perhaps in inference mode, and used in training too
+    with torch.inference_mode(False):
+        return (torch.arange(size) + 0.5) / size * 2 - 1
 
 
 @cache
 def _grid(size: int) -> Tensor:
-    y, x = torch.meshgrid(_centres(size), _centres(size), indexing="ij")
-    return torch.stack([x, y], -1)[None]
+    with torch.inference_mode(False):
+        y, x = torch.meshgrid(_centres(size), _centres(size), indexing="ij")
+        return torch.stack([x, y], -1)[None]

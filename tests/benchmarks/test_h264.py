@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import aiortc
+import aiortc.rtcrtpreceiver
+import aiortc.rtcrtpsender
 import av
 import numpy as np
 import pytest
@@ -36,9 +39,18 @@ from benchmarks.h264.timeline import (
 from benchmarks.metrics import psnr
 from benchmarks.processes import free_port
 from codec_models.errors import UserError
+from signaling import aiortc_hook
 
 FIRST = 2**32 - 2 * STEP
 """The RTP timestamp turns over after two pictures."""
+
+
+@pytest.fixture(autouse=True)
+def _hooks_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What these calls change in aiortc is for processes of their own."""
+    aiortc_hook.install()
+    for module in (aiortc.rtcrtpsender, aiortc.rtcrtpreceiver):
+        monkeypatch.setattr(module, "random", module.random)  # type: ignore[attr-defined]
 
 
 def packet(sequence: int, picture: int, data: bytes, last: bool = True) -> RtpPacket:

@@ -75,7 +75,7 @@ def make_clips(folder: Path) -> Path:
 
 
 def _loudness(frame: float | NDArray[np.floating], take: int) -> NDArray[np.float64]:
-    return np.asarray(1 + np.sin(frame / 2 + take))
+    return np.asarray(1 + np.sin(frame / 4 + take))
 
 
 def _sound(take: int) -> NDArray[np.float32]:
