@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -116,15 +118,20 @@ def test_calls_on_one_device_and_the_one_too_many(monkeypatch: pytest.MonkeyPatc
         made.close()
 
 
+@contextmanager
+def served(folder: Path) -> Iterator[tuple[Processes, str]]:
+    """A signaling server of its own, and its address."""
+    port = free_port()
+    with Processes(None, {"XDG_STATE_HOME": str(folder)}) as processes:
+        processes.start("signaling", ["-m", "signaling.main", "--host", "127.0.0.1", "--port", str(port)])
+        processes.wait_for_port(port)
+        yield processes, f"http://127.0.0.1:{port}"
+
+
 @pytest.mark.net
 @pytest.mark.slow
 def test_two_calls_in_one_process(tmp_path: Path) -> None:
-    environment = {"XDG_STATE_HOME": str(tmp_path)}
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    with Processes(None, environment) as processes:
-        processes.start("signaling", ["-m", "signaling.main", "--host", "127.0.0.1", "--port", str(port)])
-        processes.wait_for_port(port)
+    with served(tmp_path) as (processes, url):
         common = ["--signaling", url, "--show", "none", "--reconstruction", "still-colour", "--seconds", "3"]
         rooms = ["--room", "left", "--room", "right", "--report", str(tmp_path / "{room}.json")]
         processes.start("receiver", ["-m", "receiver.main", *common, *rooms])
@@ -140,12 +147,7 @@ def test_two_calls_in_one_process(tmp_path: Path) -> None:
 @pytest.mark.net
 @pytest.mark.slow
 def test_a_call_that_fails_leaves_the_other_alone(tmp_path: Path) -> None:
-    environment = {"XDG_STATE_HOME": str(tmp_path)}
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    with Processes(None, environment) as processes:
-        processes.start("signaling", ["-m", "signaling.main", "--host", "127.0.0.1", "--port", str(port)])
-        processes.wait_for_port(port)
+    with served(tmp_path) as (processes, url):
         common = ["--signaling", url, "--show", "none", "--reconstruction", "still-colour", "--seconds", "2"]
         # nobody sends in the second room
         rooms = ["--room", "left", "--room", "right", "--wait", "8", "--report", str(tmp_path / "{room}.json")]
