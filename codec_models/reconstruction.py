@@ -104,8 +104,13 @@ def reconstructor(
         except UserError as e:
             if name == "network" or backend != "auto":
                 raise
-            say(f"without the network: {e}; showing the still with the received colours")
+            say(without_network(e))
     return StillColour()
+
+
+def without_network(reason: UserError) -> str:
+    """The line that says why it is not the network that draws."""
+    return f"without the network: {reason}; showing the still with the received colours"
 
 
 class StillColour:

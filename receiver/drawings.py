@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Callable
 
 from codec_models.engines.batch import Batch
-from codec_models.engines.shared_device import has_gpu, share
+from codec_models.engines.choice import has_gpu
+from codec_models.engines.shared_device import share
 from codec_models.errors import UserError
-from codec_models.reconstruction import Reconstructor, StillColour, reconstructor
+from codec_models.reconstruction import Reconstructor, reconstructor, without_network
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
@@ -23,6 +24,7 @@ class Drawings:
 
     def __init__(self, args: argparse.Namespace, count: int, say: Callable[[str], None]) -> None:
         self._args, self._say = args, say
+        self._name: str = args.reconstruction
         self._batch: Batch | None = None
         self._told = False
         shared = count > 1 or args.backend == "tensorrt" or has_gpu()
@@ -33,19 +35,17 @@ class Drawings:
         except UserError as e:
             if args.reconstruction == "network" or args.backend != "auto" or args.precision is not None:
                 raise
-            say(f"without the network: {e}; showing the still with the received colours")
-            args.reconstruction = "still-colour"
+            say(without_network(e))
+            self._name = "still-colour"
 
     def next(self) -> Reconstructor:
         """For one more call. Raises UserError where the device is full."""
         args = self._args
         if self._batch is not None:
             drawing: Reconstructor = self._batch.call(not args.no_teeth, args.lookahead)
-        elif args.reconstruction == "still-colour":
-            drawing = StillColour()
         else:
             drawing = reconstructor(
-                args.reconstruction,
+                self._name,
                 self._say,
                 lookahead=args.lookahead,
                 teeth=not args.no_teeth,

@@ -6,7 +6,9 @@ The connection stays open as long as the call does: each side ends when the othe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import signal
 import time
 
 from aiortc import RTCSessionDescription
@@ -86,3 +88,12 @@ async def connect(host: str, port: int) -> Exchange:
             if time.monotonic() > end:
                 raise UserError(f"no receiver answers on {host} port {port}") from None
             await asyncio.sleep(_PAUSE_S)
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Set by Ctrl-C or SIGTERM, where the loop can say so."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop

@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from signaling import aiortc_hook
 from signaling.client import is_loopback
 from signaling.wire import WireCounter
 
-from .exchange import Exchange, listen
+from .exchange import Exchange, listen, stop_on_signals
 from .hooks import Buffering, ReceiverTap, check_h264, install_sockets
 from .sender import address
 from .timeline import Timeline, sampled, write_lines, write_pictures, write_text
@@ -136,10 +135,7 @@ async def receive(options: argparse.Namespace) -> int:
 
 
 async def _until_ended(receiving: Receiving, exchange: Exchange) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_on_signals()
     tasks = [asyncio.ensure_future(f) for f in (receiving.until_over(), stop.wait(), exchange.ended())]
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:

@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import contextlib
 import fractions
-import signal
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -39,7 +38,7 @@ from signaling import aiortc_hook
 from signaling.client import is_loopback
 from signaling.wire import WireCounter
 
-from .exchange import Exchange, connect
+from .exchange import Exchange, connect, stop_on_signals
 from .hooks import MIME_TYPE, Rate, SenderTap, check_h264, install_sockets, prefer
 from .timeline import CLOCK_RATE, STEP, Timeline, rtp_timestamp, sampled, write_lines, write_pictures
 
@@ -187,10 +186,7 @@ async def send(options: argparse.Namespace) -> int:
     sending = Sending(source)
     sending.tap.install(options.rate)
     wire = WireCounter()
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_on_signals()
     exchange = await connect(host, port)
     pc = RTCPeerConnection(RTCConfiguration([], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
     try:

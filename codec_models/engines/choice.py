@@ -77,13 +77,19 @@ class NotHere(Exception):
     """This machine has not the device."""
 
 
-def _torch_cuda(precision: str | None, threads: int) -> Engine:
-    # a driver is looked for first: to load torch takes seconds
+def has_gpu() -> bool:
+    """Whether torch can use an NVIDIA GPU; a driver is looked for first, as to load torch takes seconds."""
     if not any(find_library(name) for name in ("cuda", "nvcuda")):
-        raise NotHere
-    import torch
+        return False
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
 
-    if not torch.cuda.is_available():
+
+def _torch_cuda(precision: str | None, threads: int) -> Engine:
+    if not has_gpu():
         raise NotHere
     return _torch(precision, threads, "cuda")
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from ctypes.util import find_library
 
 from ..errors import UserError
 from .batch import Batch, BatchConfig
-from .choice import choose
+from .choice import choose, has_gpu
 from .serial_tick import SerialTick
 
 BACKENDS = ("auto", "torch", "onnx", "openvino", "tensorrt")
@@ -36,17 +35,6 @@ def share(
     if backend == "tensorrt":
         raise UserError("TensorRT needs an NVIDIA GPU that torch can use, in fp16 or fp32: choose another backend")
     return Batch(SerialTick(choose(backend, say, precision), calls), config)
-
-
-def has_gpu() -> bool:
-    """Whether torch can use an NVIDIA GPU; a driver is looked for first, as to load torch takes seconds."""
-    if not any(find_library(name) for name in ("cuda", "nvcuda")):
-        return False
-    try:
-        import torch
-    except ImportError:
-        return False
-    return torch.cuda.is_available()
 
 
 def _on_gpu(calls: int, backend: str, say: Say, precision: str | None, config: BatchConfig | None) -> Batch:

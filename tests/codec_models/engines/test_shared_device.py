@@ -14,9 +14,10 @@ from codec_models.bitstream.face import FaceTick
 from codec_models.bitstream.still import IdentityStill
 from codec_models.engines import shared_device
 from codec_models.engines.batch import BatchConfig
+from codec_models.engines.choice import has_gpu
 from codec_models.engines.onnx_engine import OnnxEngine
 from codec_models.engines.samples import face_points
-from codec_models.engines.shared_device import has_gpu, share
+from codec_models.engines.shared_device import share
 from codec_models.errors import UserError
 from codec_models.network import NetworkReconstructor
 
