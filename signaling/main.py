@@ -38,8 +38,11 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def make_server(config: ServerConfig) -> Server:
-    """A server that is ready to `run(sockets=[...])` or `serve(sockets=[...])`; its app is `config.app`."""
+def make_server(config: ServerConfig, certificate: tuple[Path, Path] | None = None) -> Server:
+    """A server that is ready to `run(sockets=[...])` or `serve(sockets=[...])`; its app is `config.app`.
+
+    certificate: files of the certificate and its key, for https. Raises UserError where they cannot be used.
+    """
     app = create_app(config)
     settings = uvicorn.Config(
         app,
@@ -50,6 +53,15 @@ def make_server(config: ServerConfig) -> Server:
         timeout_graceful_shutdown=1,
         limit_concurrency=MAX_CONNECTIONS,
     )
+    if certificate is not None:
+        settings.ssl_certfile, settings.ssl_keyfile = map(str, certificate)
+        try:
+            settings.load()
+        except OSError as e:  # of the files, or of what is in them
+            reason = e.strerror or str(e)
+            raise UserError(
+                f"cannot use the certificate {certificate[0]} with the key {certificate[1]}: {reason}"
+            ) from None
     return Server(settings, app.state.signaling)
 
 
@@ -110,6 +122,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--token-file", action="append", default=[], metavar="F", help="tokens of the --room before; written if missing"
     )
+    parser.add_argument("--tls-cert", type=Path, metavar="F", help="serve https with this certificate (PEM)")
+    parser.add_argument("--tls-key", type=Path, metavar="F", help="private key of the certificate (PEM)")
+    parser.add_argument(
+        "--compare", type=Path, metavar="FOLDER", help="show what benchmarks.bpp --compare has left there"
+    )
     return parser
 
 
@@ -137,7 +154,14 @@ def serve(arguments: Sequence[str] | None = None) -> int:
     if args.room and not args.token_file:
         raise UserError("a --room needs a --token-file, where its tokens are kept")
     password = args.ice_password or os.environ.get("PINHOLE_ICE_PASSWORD")
-    server = make_server(ServerConfig(ice_servers=_ice_servers(args.ice, args.ice_user, password)))
+    if (args.tls_cert is None) != (args.tls_key is None):
+        raise UserError("https needs both --tls-cert and --tls-key")
+    if args.compare is not None and not (args.compare / "compare.json").is_file():
+        raise UserError(
+            f"no comparison in {args.compare}: make one with python -m benchmarks.bpp --compare {args.compare}"
+        )
+    config = ServerConfig(ice_servers=_ice_servers(args.ice, args.ice_user, password), compare=args.compare)
+    server = make_server(config, None if args.tls_cert is None else (args.tls_cert, args.tls_key))
     sock = listen(args.host, args.port)
     with contextlib.closing(sock):
         for room, file in zip(args.room, args.token_file, strict=True):
@@ -147,10 +171,12 @@ def serve(arguments: Sequence[str] | None = None) -> int:
                 raise UserError(str(e)) from None
         host, port = sock.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        print(f"signaling: listening on http://{shown}:{port}", flush=True)
-        if not ipaddress.ip_address(host).is_loopback:
+        scheme = "http" if args.tls_cert is None else "https"
+        print(f"signaling: listening on {scheme}://{shown}:{port}", flush=True)
+        if scheme == "http" and not ipaddress.ip_address(host).is_loopback:
             print(
-                "signaling: tokens travel unencrypted: put a TLS proxy in front before you use this on the internet",
+                "signaling: tokens travel unencrypted, and browsers give such a page no camera: use --tls-cert and "
+                "--tls-key, or put a TLS proxy in front",
                 file=sys.stderr,
                 flush=True,
             )

@@ -1,9 +1,10 @@
 """Rooms: who may sit where, and what they have for each other. Pure; the time (seconds, monotonic) is an argument.
 
-A room has two directions, "a" and "b". Each direction has a place for one sender and one for one receiver, and a
-session: the sender's offer, the receiver's answer and the ICE candidates that either trickles afterwards. Whoever has
-a place's token may take it while it is free; a member is known by a secret of its own, so that the one who sits there
-may come back at any time and another may not.
+A room has two directions, "a" and "b". Each direction has four places: a sender makes offers to a receiver, and a
+viewer, who watches what is received, makes them to a screen, which is the receiver's other place and has the same
+token. Each of the two pairs has a session: the offer, the answer and the ICE candidates that either side trickles
+afterwards. Whoever has a place's token may take it while it is free; a member is known by a secret of its own, so that
+the one who sits there may come back at any time and another may not.
 """
 
 from __future__ import annotations
@@ -13,12 +14,17 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 DIRECTIONS = ("a", "b")
-ROLES = ("sender", "receiver")
-PLACES = tuple(f"{d}/{r}" for d in DIRECTIONS for r in ROLES)
+ANSWERS = {"sender": "receiver", "viewer": "screen"}
+"""Who makes offers, and who answers them."""
+ROLES = (*ANSWERS, *ANSWERS.values())
+_OFFERS = {answering: offering for offering, answering in ANSWERS.items()}
+_SAME_TOKEN = {"screen": "receiver"}
+PLACES = tuple(f"{d}/{r}" for d in DIRECTIONS for r in ROLES if r not in _SAME_TOKEN)
+"""Places with a token of their own."""
 ROOM_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MEMBER = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
@@ -57,14 +63,14 @@ class Session:
 
     id: str
     offer: str
+    fragments: dict[str, list[str]]
     answer: str | None = None
     ended: bool = False
-    fragments: dict[str, list[str]] = field(default_factory=lambda: {role: [] for role in ROLES})
 
 
 @dataclass(slots=True)
 class Room:
-    """places: by "direction/role"; sessions: by direction; permanent: never expires."""
+    """places: by "direction/role"; sessions: by "direction/role" of who offers; permanent: never expires."""
 
     name: str
     places: dict[str, Place]
@@ -106,6 +112,11 @@ def new_tokens() -> dict[str, str]:
     return {place: secrets.token_urlsafe(18) for place in PLACES}
 
 
+def _pair(direction: str, role: str) -> str:
+    """Whose session it is that `role` takes part in."""
+    return f"{direction}/{_OFFERS.get(role, role)}"
+
+
 def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode(errors="replace")).digest()
 
@@ -129,7 +140,7 @@ class Rooms:
         if sum(1 for _ in self._store.rooms()) >= self.limits.max_rooms:
             raise RoomError(503, "this server has all the rooms that it can hold: try again later")
         tokens = tokens or new_tokens()
-        places = {place: Place(_hash(tokens[place])) for place in PLACES}
+        places = {f"{d}/{r}": Place(_hash(tokens[f"{d}/{_SAME_TOKEN.get(r, r)}"])) for d in DIRECTIONS for r in ROLES}
         self._store.put(Room(name, places, {}, now, permanent))
         return tokens
 
@@ -155,9 +166,9 @@ class Rooms:
             if sum(alive) >= self.limits.max_members:
                 raise RoomError(503, "this server has all the members that it can hold: try again later")
             place.member, place.open_requests = member, 0
-            session = room.sessions.get(direction)
+            session = room.sessions.get(_pair(direction, role))
             # A new receiver can take up an offer that still waits, but nobody else's call.
-            if session is not None and (role == "sender" or session.answer is not None):
+            if session is not None and (role in ANSWERS or session.answer is not None):
                 session.ended = True
         place.seen = now
         self._store.put(room)
@@ -176,39 +187,41 @@ class Rooms:
         room, place = self._authorised(name, direction, role, token, now)
         if place.member == member:
             place.member = None
-            if direction in room.sessions:
-                room.sessions[direction].ended = True
+            if (session := room.sessions.get(_pair(direction, role))) is not None:
+                session.ended = True
             self._store.put(room)
 
-    def offer(self, name: str, direction: str, sdp: str) -> Session:
-        """The sender's offer; the same one again goes on with its session, another one replaces it."""
-        room = self._room(name)
-        session = room.sessions.get(direction)
+    def offer(self, name: str, direction: str, role: str, sdp: str) -> Session:
+        """An offer of `role`; the same one again goes on with its session, another one replaces it."""
+        room, pair = self._room(name), _pair(direction, role)
+        session = room.sessions.get(pair)
         if session is None or session.ended or session.offer != sdp:
             if session is not None:
                 session.ended = True
-            session = room.sessions[direction] = Session(secrets.token_urlsafe(12), sdp)
+            session = room.sessions[pair] = Session(secrets.token_urlsafe(12), sdp, {role: [], ANSWERS[role]: []})
             self._store.put(room)
         return session
 
-    def waiting_offer(self, name: str, direction: str, now: float) -> Session | None:
-        """The session that waits for an answer, if its sender is still there."""
-        room = self._room(name)
-        session = room.sessions.get(direction)
+    def waiting_offer(self, name: str, direction: str, role: str, now: float) -> Session | None:
+        """The session that waits for the answer of `role`, if who offered it is still there."""
+        room, pair = self._room(name), _pair(direction, role)
+        session = room.sessions.get(pair)
         if session is None or session.ended or session.answer is not None:
             return None
-        return session if self._alive(room.places[f"{direction}/sender"], now) else None
+        return session if self._alive(room.places[pair], now) else None
 
-    def session(self, name: str, direction: str, session_id: str) -> Session:
-        """The current session of that name. 410 when it has ended or another took its place."""
-        session = self._room(name).sessions.get(direction)
+    def session(self, name: str, direction: str, role: str, session_id: str) -> Session:
+        """The current session of that name, of which `role` is one side. 410 when it has ended or another took its
+        place.
+        """
+        session = self._room(name).sessions.get(_pair(direction, role))
         if session is None or session.ended or not hmac.compare_digest(session.id.encode(), session_id.encode()):
             raise RoomError(410, "this session has ended")
         return session
 
-    def answer(self, name: str, direction: str, session_id: str, sdp: str) -> None:
-        """The receiver's answer. 409 when there is a different one already, 410 when the session has ended."""
-        session = self.session(name, direction, session_id)
+    def answer(self, name: str, direction: str, role: str, session_id: str, sdp: str) -> None:
+        """The answer of `role`. 409 when there is a different one already, 410 when the session has ended."""
+        session = self.session(name, direction, role, session_id)
         if session.answer not in (None, sdp):
             raise RoomError(409, "this offer has been answered already")
         session.answer = sdp
@@ -216,16 +229,16 @@ class Rooms:
 
     def add_fragment(self, name: str, direction: str, role: str, session_id: str, text: str) -> None:
         """ICE candidates of `role` for the other side. 413 when there are too many."""
-        fragments = self.session(name, direction, session_id).fragments[role]
+        fragments = self.session(name, direction, role, session_id).fragments[role]
         if len(fragments) >= self.limits.max_fragments:
             raise RoomError(413, "too many ICE candidates")
         fragments.append(text)
         self._store.put(self._room(name))
 
-    def end(self, name: str, direction: str, session_id: str) -> None:
-        """End a session; one that has ended already stays ended."""
+    def end(self, name: str, direction: str, role: str, session_id: str) -> None:
+        """End a session of which `role` is one side; one that has ended already stays ended."""
         room = self._room(name)
-        session = room.sessions.get(direction)
+        session = room.sessions.get(_pair(direction, role))
         if session is not None and session.id == session_id:
             session.ended = True
             self._store.put(room)

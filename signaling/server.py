@@ -1,7 +1,8 @@
 """The signaling server, in the shape of WHIP (RFC 9725): SDP in, 201 with a Location and SDP out.
 
-All under /rooms/{room}/{direction}/{role}, direction "a" or "b", role "sender" or "receiver", with the place's token
-as `Authorization: Bearer`; `Pinhole-Member` is a random text that a member chooses and keeps:
+All under /rooms/{room}/{direction}/{role}, direction "a" or "b", role "sender" or "receiver" ("viewer" does as the
+sender does and "screen" as the receiver, see `rooms.py`), with the place's token as `Authorization: Bearer`;
+`Pinhole-Member` is a random text that a member chooses and keeps:
 
     POST   /rooms/{room}                    open a room -> 201 {"tokens": {"a/sender": ..., ...}}
     PUT    .../{role}                       take the place -> 200 {"ice_servers": [...]}, Link headers as in WHIP
@@ -14,6 +15,7 @@ as `Authorization: Bearer`; `Pinhole-Member` is a random text that a member choo
     GET    .../{role}/{session}/candidates  the other side's; `If-None-Match: "n"` skips n; waits -> 200, ETag; 204
     DELETE .../{role}/{session}             end the session
     GET    /health                          {"status": "ok"}
+    GET    /, /{path}                       the browser page and what belongs to it (`page_files.py`)
 
 Every error is {"error": one plain sentence}. State is in `rooms.py`; nothing here outlives a request but who waits.
 """
@@ -24,9 +26,10 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
@@ -35,8 +38,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from .description import FRAGMENT_TYPE, MAX_SDP_BYTES, SDP_TYPE
+from .page_files import add_page
 from .ratelimit import AddressLimiter
-from .rooms import DIRECTIONS, ROLES, RoomError, RoomLimits, Rooms, RoomStore
+from .rooms import ANSWERS, DIRECTIONS, ROLES, RoomError, RoomLimits, Rooms, RoomStore
 
 MAX_FRAGMENT_BYTES = 4096
 BODY_SECONDS = 10.0
@@ -54,13 +58,16 @@ class IceServer:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """wait_s: the longest that a request waits for the other side. The rates are per client address."""
+    """wait_s: the longest that a request waits for the other side. The rates are per client address. compare: folder
+    of `benchmarks.bpp --compare`, for the page.
+    """
 
     ice_servers: tuple[IceServer, ...] = ()
     limits: RoomLimits = field(default_factory=RoomLimits)
     wait_s: float = 20.0
     failures_per_minute: float = 20.0
     rooms_per_minute: float = 30.0
+    compare: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,7 @@ class Signaling:
     def caller(self, request: Request, room: str, direction: str, role: str) -> Caller:
         """Who asks, with a token that fits the place. 400, 401, 403, 404, 429."""
         if direction not in DIRECTIONS or role not in ROLES:
-            raise RoomError(404, "there is no such place: directions are a and b, roles sender and receiver")
+            raise RoomError(404, f"there is no such place: directions are a and b, roles {', '.join(ROLES)}")
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise RoomError(401, "a token is needed (Authorization: Bearer ...)")
@@ -180,6 +187,13 @@ async def _body(request: Request, content_type: str | None, limit: int) -> str:
         raise RoomError(400, "the body is not UTF-8 text") from None
 
 
+def one_of(role: str, roles: Collection[str]) -> str:
+    """The role, if this request is one of theirs. 405 where it is another's."""
+    if role in ROLES and role not in roles:
+        raise RoomError(405, "this method is not allowed here")
+    return role
+
+
 def _links(servers: tuple[IceServer, ...]) -> str:
     links = []
     for s in servers:
@@ -249,15 +263,15 @@ def create_app(config: ServerConfig | None = None, store: RoomStore | None = Non
         signaling.notify(room)
         return Response(status_code=204)
 
-    @app.post("/rooms/{room}/{direction}/sender")
-    async def offer(request: Request, room: str, direction: str) -> Response:
-        caller = signaling.caller(request, room, direction, "sender")
+    @app.post(place)
+    async def offer(request: Request, room: str, direction: str, role: str) -> Response:
+        caller = signaling.caller(request, room, direction, one_of(role, ANSWERS))
         sdp = await _body(request, SDP_TYPE, MAX_SDP_BYTES)
         async with signaling.seated(caller):
-            session = rooms.offer(room, direction, sdp)
+            session = rooms.offer(room, direction, role, sdp)
             signaling.notify(room)
             await signaling.wait(request, room, lambda: session.ended or session.answer)
-            headers = {"Location": f"/rooms/{room}/{direction}/sender/{session.id}", "Pinhole-Member": caller.member}
+            headers = {"Location": f"/rooms/{room}/{direction}/{role}/{session.id}", "Pinhole-Member": caller.member}
             if session.ended:
                 return error(410, "the other side withdrew from this session: make a new offer")
             if session.answer is None:
@@ -268,35 +282,35 @@ def create_app(config: ServerConfig | None = None, store: RoomStore | None = Non
                 headers["Link"] = _links(config.ice_servers)
             return Response(session.answer, 201, headers, SDP_TYPE)
 
-    @app.get("/rooms/{room}/{direction}/receiver")
-    async def next_offer(request: Request, room: str, direction: str) -> Response:
+    @app.get(place)
+    async def next_offer(request: Request, room: str, direction: str, role: str) -> Response:
         await _body(request, None, 0)
-        caller = signaling.caller(request, room, direction, "receiver")
+        caller = signaling.caller(request, room, direction, one_of(role, ANSWERS.values()))
         async with signaling.seated(caller):
             session = await signaling.wait(
-                request, room, lambda: rooms.waiting_offer(room, direction, signaling.clock())
+                request, room, lambda: rooms.waiting_offer(room, direction, role, signaling.clock())
             )
             headers = {"Pinhole-Member": caller.member}
             if session is None:
                 return Response(status_code=204, headers=headers)
-            headers["Location"] = f"/rooms/{room}/{direction}/receiver/{session.id}"
+            headers["Location"] = f"/rooms/{room}/{direction}/{role}/{session.id}"
             return Response(session.offer, 200, headers, SDP_TYPE)
 
-    @app.put("/rooms/{room}/{direction}/receiver/{session}")
-    async def answer(request: Request, room: str, direction: str, session: str) -> Response:
-        caller = signaling.caller(request, room, direction, "receiver")
+    @app.put(place + "/{session}")
+    async def answer(request: Request, room: str, direction: str, role: str, session: str) -> Response:
+        caller = signaling.caller(request, room, direction, one_of(role, ANSWERS.values()))
         sdp = await _body(request, SDP_TYPE, MAX_SDP_BYTES)
         async with signaling.seated(caller):
-            rooms.answer(room, direction, session, sdp)
+            rooms.answer(room, direction, role, session, sdp)
             signaling.notify(room)
         return Response(status_code=204)
 
-    @app.get("/rooms/{room}/{direction}/sender/{session}")
-    async def watch(request: Request, room: str, direction: str, session: str) -> Response:
+    @app.get(place + "/{session}")
+    async def watch(request: Request, room: str, direction: str, role: str, session: str) -> Response:
         await _body(request, None, 0)
-        caller = signaling.caller(request, room, direction, "sender")
+        caller = signaling.caller(request, room, direction, one_of(role, ANSWERS))
         async with signaling.seated(caller):
-            current = rooms.session(room, direction, session)
+            current = rooms.session(room, direction, role, session)
             ended = await signaling.wait(request, room, lambda: True if current.ended else None)
         return error(410, "this session has ended") if ended else Response(status_code=204)
 
@@ -314,8 +328,8 @@ def create_app(config: ServerConfig | None = None, store: RoomStore | None = Non
         signaling.caller(request, room, direction, role)
         known = request.headers.get("if-none-match", '"0"').strip('"')
         start = int(known) if known.isdecimal() and len(known) < 6 else 0
-        current = rooms.session(room, direction, session)
-        theirs = current.fragments["sender" if role == "receiver" else "receiver"]
+        current = rooms.session(room, direction, role, session)
+        theirs = next(found for one, found in current.fragments.items() if one != role)
         await signaling.wait(request, room, lambda: current.ended or len(theirs) > start or None)
         if len(theirs) <= start:
             return error(410, "this session has ended") if current.ended else Response(status_code=204)
@@ -324,8 +338,9 @@ def create_app(config: ServerConfig | None = None, store: RoomStore | None = Non
     @app.delete(place + "/{session}")
     async def end(request: Request, room: str, direction: str, role: str, session: str) -> Response:
         signaling.caller(request, room, direction, role)
-        rooms.end(room, direction, session)
+        rooms.end(room, direction, role, session)
         signaling.notify(room)
         return Response(status_code=204)
 
+    add_page(app, config.compare)
     return app

@@ -68,12 +68,15 @@ def test_touched_room_lives_on(rooms: Rooms) -> None:
 
 def test_tokens_fit_one_place(rooms: Rooms) -> None:
     tokens = rooms.create("x", 0)
-    assert len(set(tokens.values())) == 4
+    assert len(set(tokens.values())) == 6
     for key, token in tokens.items():
         direction, role = key.split("/")
         rooms.authorise("x", direction, role, token, 0)
     with refused(403):
         rooms.authorise("x", "a", "sender", tokens["a/receiver"], 0)
+    rooms.authorise("x", "a", "screen", tokens["a/receiver"], 0)  # the receiver's other place
+    with refused(403):
+        rooms.authorise("x", "a", "viewer", tokens["a/receiver"], 0)
     with refused(403):
         rooms.authorise("x", "b", "sender", tokens["a/sender"], 0)
     for wrong in ("", tokens["a/sender"][:-1], tokens["a/sender"] + "x", "ä", "\ud800"):
@@ -158,38 +161,38 @@ def seated(rooms: Rooms) -> dict[str, str]:
 
 
 def test_offer_and_answer(rooms: Rooms, seated: dict[str, str]) -> None:
-    assert rooms.waiting_offer("x", "a", 0) is None
-    session = rooms.offer("x", "a", OFFER)
-    assert rooms.offer("x", "a", OFFER) is session
-    assert rooms.waiting_offer("x", "a", 0) is session
-    assert rooms.waiting_offer("x", "b", 0) is None
-    rooms.answer("x", "a", session.id, ANSWER)
-    rooms.answer("x", "a", session.id, ANSWER)
+    assert rooms.waiting_offer("x", "a", "receiver", 0) is None
+    session = rooms.offer("x", "a", "sender", OFFER)
+    assert rooms.offer("x", "a", "sender", OFFER) is session
+    assert rooms.waiting_offer("x", "a", "receiver", 0) is session
+    assert rooms.waiting_offer("x", "b", "receiver", 0) is None
+    rooms.answer("x", "a", "receiver", session.id, ANSWER)
+    rooms.answer("x", "a", "receiver", session.id, ANSWER)
     with refused(409):
-        rooms.answer("x", "a", session.id, "another")
+        rooms.answer("x", "a", "receiver", session.id, "another")
     assert session.answer == ANSWER
-    assert rooms.waiting_offer("x", "a", 0) is None
+    assert rooms.waiting_offer("x", "a", "receiver", 0) is None
 
 
 def test_new_offer_replaces_the_old(rooms: Rooms, seated: dict[str, str]) -> None:
-    old = rooms.offer("x", "a", OFFER)
-    new = rooms.offer("x", "a", OFFER + "2")
+    old = rooms.offer("x", "a", "sender", OFFER)
+    new = rooms.offer("x", "a", "sender", OFFER + "2")
     assert old.ended and not new.ended and old.id != new.id
     with refused(410):
-        rooms.answer("x", "a", old.id, ANSWER)
-    rooms.end("x", "a", old.id)  # ended already: the new one stays
-    assert rooms.session("x", "a", new.id) is new
-    rooms.end("x", "a", new.id)
+        rooms.answer("x", "a", "receiver", old.id, ANSWER)
+    rooms.end("x", "a", "receiver", old.id)  # ended already: the new one stays
+    assert rooms.session("x", "a", "receiver", new.id) is new
+    rooms.end("x", "a", "receiver", new.id)
     with refused(410):
-        rooms.session("x", "a", new.id)
+        rooms.session("x", "a", "receiver", new.id)
 
 
 def test_new_receiver_ends_an_answered_session_only(rooms: Rooms, seated: dict[str, str]) -> None:
-    session = rooms.offer("x", "a", OFFER)
+    session = rooms.offer("x", "a", "sender", OFFER)
     rooms.hold("x", "a", "receiver", SECOND, -1, 0)
     rooms.enter("x", "a", "receiver", seated["a/receiver"], THIRD, 10)
-    assert rooms.waiting_offer("x", "a", 10) is session
-    rooms.answer("x", "a", session.id, ANSWER)
+    assert rooms.waiting_offer("x", "a", "receiver", 10) is session
+    rooms.answer("x", "a", "receiver", session.id, ANSWER)
     rooms.enter("x", "a", "receiver", seated["a/receiver"], THIRD, 12)
     assert not session.ended
     rooms.enter("x", "a", "receiver", seated["a/receiver"], SECOND, 30)
@@ -197,22 +200,22 @@ def test_new_receiver_ends_an_answered_session_only(rooms: Rooms, seated: dict[s
 
 
 def test_offer_of_a_sender_that_is_gone_is_not_given_out(rooms: Rooms, seated: dict[str, str]) -> None:
-    session = rooms.offer("x", "a", OFFER)
+    session = rooms.offer("x", "a", "sender", OFFER)
     rooms.hold("x", "a", "sender", FIRST, -1, 0)
-    assert rooms.waiting_offer("x", "a", 4) is session
-    assert rooms.waiting_offer("x", "a", 6) is None
+    assert rooms.waiting_offer("x", "a", "receiver", 4) is session
+    assert rooms.waiting_offer("x", "a", "receiver", 6) is None
     rooms.enter("x", "a", "sender", seated["a/sender"], THIRD, 6)
     assert session.ended
 
 
 def test_leaving_ends_the_session(rooms: Rooms, seated: dict[str, str]) -> None:
-    session = rooms.offer("x", "a", OFFER)
+    session = rooms.offer("x", "a", "sender", OFFER)
     rooms.leave("x", "a", "receiver", seated["a/receiver"], SECOND, 0)
     assert session.ended
 
 
 def test_trickled_candidates_are_bounded(rooms: Rooms, seated: dict[str, str]) -> None:
-    session = rooms.offer("x", "a", OFFER)
+    session = rooms.offer("x", "a", "sender", OFFER)
     for i in range(2):
         rooms.add_fragment("x", "a", "sender", session.id, str(i))
     with refused(413):
@@ -220,3 +223,22 @@ def test_trickled_candidates_are_bounded(rooms: Rooms, seated: dict[str, str]) -
     assert session.fragments == {"sender": ["0", "1"], "receiver": []}
     with refused(410):
         rooms.add_fragment("x", "a", "sender", "another", "3")
+
+
+def test_a_viewer_and_a_sender_have_sessions_of_their_own(rooms: Rooms) -> None:
+    tokens = rooms.create("x", 0)
+    for role, token in (("sender", "sender"), ("viewer", "viewer"), ("receiver", "receiver"), ("screen", "receiver")):
+        rooms.enter("x", "a", role, tokens[f"a/{token}"], FIRST + role, 0)
+    sent, watched = rooms.offer("x", "a", "sender", OFFER), rooms.offer("x", "a", "viewer", OFFER)
+    assert sent is not watched
+    assert (
+        rooms.waiting_offer("x", "a", "receiver", 0) is sent and rooms.waiting_offer("x", "a", "screen", 0) is watched
+    )
+    with refused(410):
+        rooms.answer("x", "a", "receiver", watched.id, ANSWER)
+    rooms.answer("x", "a", "screen", watched.id, ANSWER)
+    rooms.add_fragment("x", "a", "viewer", watched.id, "theirs")
+    rooms.add_fragment("x", "a", "screen", watched.id, "ours")
+    assert watched.fragments == {"viewer": ["theirs"], "screen": ["ours"]}
+    rooms.leave("x", "a", "viewer", tokens["a/viewer"], FIRST + "viewer", 0)
+    assert watched.ended and not sent.ended

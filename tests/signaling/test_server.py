@@ -16,7 +16,7 @@ pytestmark = pytest.mark.net
 
 SDP = {"Content-Type": "application/sdp"}
 OFFER, ANSWER = "v=0\r\noffer", "v=0\r\nanswer"
-MEMBERS = {"sender": "sender-member-0001", "receiver": "receiver-member-01"}
+MEMBERS = {"sender": "sender-member-0001", "receiver": "receiver-member-01", "viewer": "viewer-member-0001"}
 
 
 class Room:
@@ -124,7 +124,14 @@ def test_tokens_and_roles(room: Room) -> None:
     assert "a/receiver" in refuses(room.call("PUT", "sender", "receiver"), 403)
     assert "nowhere" not in refuses(room.http.put("/rooms/nowhere/a/sender", headers=room.headers("sender")), 404)
     refuses(room.http.put("/rooms/x/c/sender", headers=room.headers("sender")), 404)
-    refuses(room.http.put("/rooms/x/a/viewer", headers=room.headers("sender")), 404)
+    refuses(room.http.put("/rooms/x/a/watcher", headers=room.headers("sender")), 404)
+    refuses(room.http.put("/rooms/x/a/viewer", headers=room.headers("sender")), 403)
+    for method, path, role in (
+        ("POST", "receiver", "receiver"),
+        ("GET", "sender", "sender"),
+        ("GET", "viewer", "viewer"),
+    ):
+        refuses(room.call(method, path, role), 405)
     refuses(room.http.put(f"/rooms/x/a/sender?token={room.tokens['a/sender']}"), 401)
     for method, path in (("PATCH", "sender/abc"), ("DELETE", "sender/abc"), ("GET", "sender/abc/candidates")):
         refuses(room.http.request(method, f"/rooms/x/a/{path}"), 401)
@@ -190,7 +197,7 @@ def test_bad_bodies(room: Room) -> None:
 
 
 def test_addresses_that_do_not_exist(room: Room) -> None:
-    refuses(room.http.get("/"), 404)
+    refuses(room.http.get("/nothing.js"), 404)
     refuses(room.http.get("/docs"), 404)
     refuses(room.http.get("/openapi.json"), 404)
     refuses(room.http.get("/rooms/x"), 405)
