@@ -1,15 +1,17 @@
 """Our codec against standard ones, on the same frames.
 
-    python benchmarks/bpp.py [CLIP...] [--json F] [--plot F.png] [--video F.mp4] [--codecs A,B] [--frames N] [--no-vmaf]
-        [--reconstruction auto|network|still-colour]
+    python benchmarks/bpp.py [CLIP...] [--json F] [--plot F.png] [--video F.mp4] [--compare FOLDER] [--codecs A,B]
+        [--frames N] [--no-vmaf] [--reconstruction auto|network|still-colour]
 
 CLIP is a media file; without one the built-in source is used. What is not 256x256 at 25 fps is cropped by the sender's
-face tracker first, and every codec gets the same frames.
+face tracker first, and every codec gets the same frames. --compare leaves what the browser page shows of it
+(`compare_files.py`); `signaling --compare FOLDER` serves it.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ from benchmarks import metrics, ours
 from benchmarks.anchors import ANCHORS
 from benchmarks.clips import DEMO, Clip, load_clip
 from benchmarks.codec_runs import CodecRuns, add_arguments, check, chosen, maker, vmaf_wanted
+from benchmarks.compare_files import MAX_SHOWN, CompareFiles, clip_name
 from benchmarks.progress import Progress
 from benchmarks.published import SOURCE, published_rows
 from benchmarks.rd_plot import draw
@@ -57,8 +60,10 @@ class Comparison:
     rows: list[Row] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
-    def run(self, clip: Clip, bar: Progress) -> dict[str, NDArray[np.uint8]]:
-        """All codecs on one clip; returns the decoded frames of those that the video shows."""
+    def run(self, clip: Clip, bar: Progress, files: CompareFiles | None = None) -> dict[str, NDArray[np.uint8]]:
+        """All codecs on one clip; returns the decoded frames of those that the video shows. files: gets what every
+        codec decoded.
+        """
         mine = self.runs.clip(clip)
         kept = {}
         for codec in self.codecs:
@@ -68,6 +73,8 @@ class Comparison:
             self.rows.append(row)
             if codec in PANELS:
                 kept[codec] = frames
+            if files is not None:
+                files.add(codec, frames, row)
             bar.step(f"{codec}  {clip.name}")
         if "ours-25" in kept:
             stream = mine.stream(25, True)
@@ -80,6 +87,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add_arguments(parser)
     parser.add_argument("--plot", type=Path, help="draw the rate-distortion picture to this file")
     parser.add_argument("--video", type=Path, help="write a labelled side by side to this mp4")
+    parser.add_argument(
+        "--compare", type=Path, metavar="FOLDER", help="leave what the browser page shows in this folder"
+    )
     return parser.parse_args(arguments)
 
 
@@ -91,17 +101,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     comparison = Comparison(codecs, vmaf_wanted(options), CodecRuns(maker(options)), left_out=missing)
     sources = options.clips or [DEMO]
     panels = [p for p in PANELS if p in codecs]
+    columns = 1 + len(panels) + ("ours-25" in panels)
     with ExitStack() as stack:
-        video = None
+        video, files = None, None
         if options.video is not None:
-            video = stack.enter_context(SideBySide(options.video, 1 + len(panels) + ("ours-25" in panels)))
+            video = stack.enter_context(SideBySide(options.video, columns))
+        if options.compare is not None:
+            files = stack.enter_context(CompareFiles(options.compare))
         bar = stack.enter_context(Progress(len(sources) * len(codecs), "comparing"))
-        for source in sources:
+        for number, source in enumerate(sources):
             clip = load_clip(source, options.frames)
-            kept = comparison.run(clip, bar)
+            showing = files if number == 0 else None
+            if showing is not None:
+                showing.start(clip)
+            kept = comparison.run(clip, bar, showing)
+            labels = labelled(clip, kept, comparison.rows)
             if video is not None:
-                video.add(labelled(clip, kept, comparison.rows), clip.following_voice)
-    report(comparison, sources, options)
+                video.add(labels, clip.following_voice)
+            if showing is not None:
+                with SideBySide(showing.part("side_by_side.mp4"), columns) as short:
+                    short.add(labels, clip.following_voice[:MAX_SHOWN])
+        report(comparison, sources, options, files)
     return 0
 
 
@@ -123,32 +143,39 @@ def labelled(
     return panels
 
 
-def report(comparison: Comparison, sources: Sequence[str], options: argparse.Namespace) -> None:
+def report(
+    comparison: Comparison, sources: Sequence[str], options: argparse.Namespace, files: CompareFiles | None
+) -> None:
     """Print the table and write the files that were asked for."""
     mean = mean_rows(comparison.rows)
     lines: list[dict[str, Any]] = [
         {"codec": codec, **figures, "settings": comparison.runs.settings[codec]} for codec, figures in mean.items()
     ]
     names = [Path(s).name for s in sources]
-    over = "the built-in source" if sources == [DEMO] else names[0] if len(names) == 1 else f"{len(names)} clips (mean)"
+    over = clip_name(names[0]) if len(names) == 1 else f"{len(names)} clips (mean)"
     print(f"{over}, 256x256 at 25 fps")
     columns = {key: head for key, head in COLUMNS.items() if key == "settings" or any(key in line for line in lines)}
     print(table([*lines, *published_rows()], columns))
     for codec, why in comparison.left_out.items():
         print(f"left out: {codec} ({why})")
+    families = {name: anchor.family for name, anchor in ANCHORS.items()} | dict.fromkeys(
+        (*ours.NAMES, *ours.VARIANTS), "ours"
+    )
+    title = f"{over}: quality against rate"
     if options.plot is not None:
-        families = {name: anchor.family for name, anchor in ANCHORS.items()} | dict.fromkeys(
-            (*ours.NAMES, *ours.VARIANTS), "ours"
-        )
-        draw(options.plot, mean, families, f"{over}: quality against rate")
+        draw(options.plot, mean, families, title)
         print(f"plot: {options.plot}")
     if options.video is not None:
         print(f"video: {options.video}")
+    how = settings(codecs=comparison.runs.settings, left_out=comparison.left_out, metrics=metrics.DEFINITIONS)
     if options.json is not None:
-        how = settings(codecs=comparison.runs.settings, left_out=comparison.left_out, metrics=metrics.DEFINITIONS)
         published = {"source": SOURCE, "rows": published_rows()}
         write_json(options.json, document(comparison.rows, how, published=published))
         print(f"figures: {options.json}")
+    if files is not None:
+        draw(files.part("picture.png"), mean, families, title)
+        files.finish(mean, how, over)
+        print(f"compare: {options.compare}, shown by: signaling --compare {shlex.quote(str(options.compare))}")
 
 
 def command() -> None:
