@@ -18,6 +18,7 @@ from aiortc import RTCIceServer
 
 from codec_models.bitstream.face import FaceConfig, Profile
 from codec_models.errors import CommandParser, UserError, run_command
+from codec_models.voice_encoder import MAX_KBPS, MIN_KBPS
 from signaling.call import CallEvents, Place, SendingCall
 from signaling.control import Hello
 
@@ -27,7 +28,6 @@ from .report import check_report, write_report
 from .session import SenderSession, SessionConfig
 from .source import FileSource, Source, warn
 from .trace import SenderTrace
-from .voice import MAX_KBPS, MIN_KBPS
 
 
 def parser() -> argparse.ArgumentParser:

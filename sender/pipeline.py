@@ -17,11 +17,11 @@ from codec_models.bitstream.face import FaceConfig, FaceEncoder, area_8x8
 from codec_models.bitstream.packet import MAX_FACE_BYTES
 from codec_models.bitstream.still import IdentityStill
 from codec_models.bitstream.timing import TICKS_PER_SECOND
+from codec_models.voice_encoder import VoiceEncoder
 
 from .crop import FaceTracker
 from .source import Source, SourceTick
 from .still_policy import View, sharpness_of
-from .voice import VoiceEncoder
 
 
 @dataclass(frozen=True, slots=True)

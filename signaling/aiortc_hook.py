@@ -239,18 +239,18 @@ SRTP_AES128_CM_SHA1_32 = SRTPProtectionProfile(
 six bytes less in every packet are 1.2 kb/s. RTCP keeps the tag of 10 bytes."""
 
 
-def prefer_ticks(transceiver: RTCRtpTransceiver) -> None:
-    """Offer and accept the tick codec and no other."""
+def prefer_ticks(transceiver: RTCRtpTransceiver, mime_type: str = MIME_TYPE) -> None:
+    """Offer and accept the tick codec, or another for voice, and no other."""
     capabilities = aiortc.codecs.get_capabilities("audio").codecs
-    transceiver.setCodecPreferences([c for c in capabilities if c.mimeType.lower() == MIME_TYPE])
+    transceiver.setCodecPreferences([c for c in capabilities if c.mimeType.lower() == mime_type])
 
 
 def prepare(pc: RTCPeerConnection, transceiver: RTCRtpTransceiver, tap: Callable[[RtpPacket], None] | None) -> None:
     """Fit one peer connection with our SRTP profile, receive path and bounds; its data channel must exist already.
 
-    tap: gets each RTP packet of the peer's one announced SSRC and our payload type, on the event loop.
+    transceiver: of the voice. tap: gets each RTP packet of the peer's one announced SSRC and the negotiated payload
+    type, on the event loop.
     """
-    prefer_ticks(transceiver)
     dtls = transceiver.receiver.transport
     dtls._srtp_profiles = [SRTP_AES128_CM_SHA1_32, *dtls._srtp_profiles[::-1]]
     if tap is not None:

@@ -8,7 +8,7 @@ import logging
 import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from aiortc import RTCIceServer
@@ -17,14 +17,16 @@ from codec_models.bitstream.packet import TickPacket, pack
 from codec_models.bitstream.timing import SAMPLES_PER_TICK
 from codec_models.errors import UserError
 
+from .browser_peer import BrowserPeer
 from .client import Place, Refused, SignalingClient, Unreachable, is_loopback
 from .control import MAX_REASON_BYTES, Bye, ControlMessage
-from .description import END_OF_CANDIDATES, DescriptionError
+from .description import END_OF_CANDIDATES, DescriptionError, of_a_browser
+from .down import Down
 from .joining import join_room
-from .peer import Peer, PeerEvents, ReceivedPacket
+from .peer import Flow, Peer, PeerEvents, ReceivedPacket
 from .wire import WireCounter
 
-__all__ = ["CallEvents", "Place", "ReceivedPacket", "ReceivingCall", "SendingCall", "WireCounter"]
+__all__ = ["CallEvents", "Flow", "Place", "ReceivedPacket", "ReceivingCall", "SendingCall", "WireCounter"]
 
 CONNECT_SECONDS = 15.0
 """From the answer to an open control channel; then it is tried anew."""
@@ -40,6 +42,7 @@ POLL_PAUSE_SECONDS = 0.05
 """Between two requests that wait, should a server answer them at once."""
 
 logger = logging.getLogger(__name__)
+_OTHERS = {"sender": "receiver", "receiver": "sender", "screen": "viewer"}
 
 
 class CallEvents(Protocol):
@@ -52,7 +55,7 @@ class CallEvents(Protocol):
         """It is down; the call goes on trying by itself."""
 
     def packet(self, packet: ReceivedPacket) -> None:
-        """An RTP packet came in (receiver only)."""
+        """A packet came in (receiver only)."""
 
     def control(self, message: ControlMessage) -> None:
         """A control message came in."""
@@ -96,7 +99,7 @@ class _Call(ABC):
         except BaseException:
             await self._client.close()
             raise
-        self.status = f"waiting for a {'receiver' if self.role == 'sender' else 'sender'}"
+        self.status = f"waiting for a {_OTHERS[self.role]}"
         self._task = asyncio.create_task(self._keep_up())
 
     async def leave(self, reason: str = "") -> None:
@@ -173,7 +176,11 @@ class _Call(ABC):
     async def _one_connection(self) -> None:
         """Negotiate one connection and stay until it is over. Raises _Lost, UserError, DescriptionError."""
 
-    def _new_peer(self) -> Peer:
+    def _make_peer(self, offer: str | None, *args: Any) -> Peer:
+        """A peer for who made the offer; None: for one that we shall make."""
+        return Peer(*args)
+
+    def _new_peer(self, offer: str | None = None) -> Peer:
         self._lost = lost = asyncio.get_running_loop().create_future()
         self._opened = done = asyncio.Event()
 
@@ -192,7 +199,8 @@ class _Call(ABC):
                 closed(f"the other side left: {message.reason}" if message.reason else "the other side left")
             self._events.control(message)
 
-        self._peer = Peer(
+        self._peer = self._make_peer(
+            offer,
             self.role,
             PeerEvents(opened, closed, self._events.packet, control),
             self.wire,
@@ -305,9 +313,43 @@ class SendingCall(_Call):
 
 
 class ReceivingCall(_Call):
-    """The receiver's end: answers, gets packets."""
+    """The receiver's end: answers, gets packets.
 
-    role = "receiver"
+    role: "receiver", or "screen" for its other place, which answers who only watches. show, hide: called for every
+    browser that has been answered and what it shall be shown goes there, and when it has gone.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        events: CallEvents,
+        ice_servers: Sequence[RTCIceServer] = (),
+        role: str = "receiver",
+        show: Callable[[Down], None] = lambda down: None,
+        hide: Callable[[Down], None] = lambda down: None,
+    ) -> None:
+        self.role = role
+        super().__init__(place, events, ice_servers)
+        self._show, self._hide = show, hide
+        self._browser: Down | None = None
+
+    @property
+    def with_browser(self) -> bool:
+        """Whether the other side is a browser."""
+        return self.connected and isinstance(self._peer, BrowserPeer)
+
+    def _make_peer(self, offer: str | None, *args: Any) -> Peer:
+        if offer is None or not of_a_browser(offer):
+            return Peer(*args)
+        self._browser = Down()
+        self._show(self._browser)
+        return BrowserPeer(self._browser, *args)
+
+    async def _close_peer(self) -> None:
+        browser, self._browser = self._browser, None
+        if browser is not None:
+            self._hide(browser)
+        await super()._close_peer()
 
     async def _one_connection(self) -> None:
         offered = await self._client.next_offer()
@@ -316,7 +358,7 @@ class ReceivingCall(_Call):
 
     async def _receive(self, session: str, offer: str) -> tuple[str, str] | None:
         """One session to its end -> the next offer, if that is what ended it. Raises _Lost."""
-        peer = self._new_peer()
+        peer = self._new_peer(offer)
         try:
             await self._client.answer(session, await peer.answer(offer))
             await self._until_open(session, offer)

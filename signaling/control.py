@@ -9,8 +9,8 @@ One data channel message holds one control message, all integers big endian::
       1 Still       u16 number, then 1 .. 32768 bytes of `codec_models.bitstream.still`
       2 NeedStill   empty
       3 Refresh     empty
-      4 Hello       u8 fps (5 or 25), u8 profile (0 full, 1 lean), u8 hints (0 or 1), u8 packet_ms (40 or 80),
-                    then the name, UTF-8, at most 128 bytes
+      4 Hello       u8 fps (5 or 25; 0: the camera is off until the next Hello), u8 profile (0 full, 1 lean),
+                    u8 hints (0 or 1), u8 packet_ms (40 or 80), then the name, UTF-8, at most 128 bytes
       5 Statistics  a JSON object (RFC 8259), UTF-8, at most 512 bytes, at most 32 keys, of numbers and strings
       6 Bye         the reason, UTF-8, at most 200 bytes
 
@@ -35,7 +35,7 @@ MAX_REASON_BYTES = 200
 MAX_MESSAGE_BYTES = 3 + MAX_STILL_BYTES
 
 _STILL, _NEED_STILL, _REFRESH, _HELLO, _STATISTICS, _BYE = range(1, 7)
-_FPS = (5, 25)
+_FPS = (0, 5, 25)
 _PROFILES = ("full", "lean")
 _PACKET_MS = (40, 80)
 _INT_LIMIT = 1 << 63
@@ -61,7 +61,9 @@ class Refresh:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The sender's first message: what its stream is like. packet_ms: 40 or 80, the voice and video in a packet."""
+    """The sender's first message, and its word on any change: what its stream is like. fps: 8x8 frames a second, 0
+    while the camera is off; packet_ms: 40 or 80, the voice and video in a packet.
+    """
 
     fps: int
     profile: str

@@ -8,9 +8,10 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
-from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCRtpTransceiver, RTCSessionDescription
 from aiortc.exceptions import InvalidStateError
 from aiortc.rtcconfiguration import RTCBundlePolicy
 from aiortc.rtp import RtpPacket
@@ -37,12 +38,23 @@ CLOSE_SECONDS = 2.0
 logger = logging.getLogger(__name__)
 
 
+class Flow(Enum):
+    """TICKS: face and voice in one RTP packet. VOICE and FACES: those of a browser, Opus in RTP packets and tick
+    messages on a data channel (`browser_peer.py`).
+    """
+
+    TICKS = "ticks"
+    VOICE = "voice"
+    FACES = "faces"
+
+
 @dataclass(frozen=True, slots=True)
 class ReceivedPacket:
-    """An RTP packet as it came in.
+    """A packet as it came in.
 
-    timestamp: in units of 1/48000 s from a random origin, unwrapped; goes up through a stream, less where reordered.
-    sequence: RTP sequence number, unwrapped.
+    timestamp: of RTP, in units of 1/48000 s from a random origin, unwrapped; goes up through a stream, less where
+    reordered; 0 for FACES.
+    sequence: RTP sequence number, unwrapped; 0 for FACES.
     payload: as the peer sent it, not parsed.
     arrival: time.monotonic() seconds.
     """
@@ -51,6 +63,7 @@ class ReceivedPacket:
     sequence: int
     payload: bytes
     arrival: float
+    flow: Flow = Flow.TICKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,8 @@ def _garbled() -> Iterator[None]:
 class Peer:
     """A peer connection that sends ticks (role "sender") or receives them (role "receiver")."""
 
+    _FLOW = Flow.TICKS
+
     def __init__(
         self,
         role: str,
@@ -96,14 +111,22 @@ class Peer:
         self._messages = TokenBucket(MAX_MESSAGES_PER_SECOND, MAX_MESSAGE_BURST)
         self._track = aiortc_hook.TickTrack() if role == "sender" else None
         self._pc = RTCPeerConnection(RTCConfiguration(list(ice_servers), bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
-        self._transceiver = self._pc.addTransceiver(
-            self._track or "audio", direction="sendonly" if role == "sender" else "recvonly"
-        )
+        self._transceiver = self._add_media()
         self._channel = self._pc.createDataChannel("control", negotiated=True, id=0)
         self._channel.on("open", self._on_open)
         self._channel.on("close", lambda: self._on_closed("the other side closed the connection"))
         self._channel.on("message", self._on_message)
         self._pc.on("connectionstatechange", self._on_state)
+        self._prepare()
+
+    def _add_media(self) -> RTCRtpTransceiver:
+        """Add what is sent and received besides messages -> the transceiver of the voice."""
+        direction = "sendonly" if self._track is not None else "recvonly"
+        return self._pc.addTransceiver(self._track or "audio", direction=direction)
+
+    def _prepare(self) -> None:
+        """Fit the connection with our hooks; its data channels are there."""
+        aiortc_hook.prefer_ticks(self._transceiver)
         aiortc_hook.prepare(self._pc, self._transceiver, self._on_packet if self._track is None else None)
 
     @property
@@ -204,7 +227,7 @@ class Peer:
         if not self.connected or len(packet.payload) > MAX_PAYLOAD_BYTES or not self._packets.take(now):
             return
         timestamp, sequence = self._timestamp(packet.timestamp), self._sequence(packet.sequence_number)
-        self._call(self._events.packet, ReceivedPacket(timestamp, sequence, packet.payload, now))
+        self._call(self._events.packet, ReceivedPacket(timestamp, sequence, packet.payload, now, self._FLOW))
 
     def _on_message(self, data: Any) -> None:
         if self._closed or not isinstance(data, bytes):

@@ -272,7 +272,9 @@ def test_check_description() -> None:
     assert check_description(offer.replace("a=rtcp-mux", f"a=rtcp-mux\r\n{hidden}")) == offer
     many = "\r\n".join(f"a=candidate:{i} 1 udp 1 10.0.0.1 {5000 + i} typ host" for i in range(500))
     assert check_description(offer + many).count("a=candidate") <= 2 * MAX_CANDIDATES
-    for bad in ("", "hello", "v=0\r\n", offer + "x" * MAX_SDP_BYTES, offer + "m=video 9 UDP/TLS/RTP/SAVPF 96\r\n"):
+    video = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=extmap:1 http://example/abs-send-time\r\n"
+    assert check_description(offer + video) == offer + video
+    for bad in ("", "hello", "v=0\r\n", offer + "x" * MAX_SDP_BYTES, offer + 2 * video):
         with pytest.raises(DescriptionError):
             check_description(bad)
     for line in ("m=audio", "m=application", "a=fingerprint", "a=ice-ufrag", "a=ice-pwd"):

@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from codec_models.errors import UserError
+from codec_models.voice_encoder import VoiceEncoder
 from sender.demo_voice import DemoVoice
 from sender.source import FileSource
-from sender.voice import VoiceEncoder
 
 pytestmark = pytest.mark.unit
 
