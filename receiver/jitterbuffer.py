@@ -5,6 +5,9 @@ plus packetisation, queueing and jitter. The buffer plays tick `k` at `0.04 k + 
 quantile of the delays in a sliding window plus a margin, so that a share of about `1 - quantile` of the ticks comes too
 late. Two ticks in a packet need no special case: the first of them simply has a delay that is 40 ms longer.
 
+Where face and voice come apart (a browser's) `put_part` takes each as it comes; a tick is whole when both are there,
+and one that is not at its time is played with what there is.
+
 The offset moves by giving single ticks a length other than 1920 samples, which the voice layer follows (`voice.py`):
 by up to 2 % shorter and 4 % longer in ordinary ticks, by up to a whole tick in ticks that are concealed anyway, and by
 dropping a tick (length 0) where far too much delay has piled up.
@@ -45,11 +48,27 @@ class JitterConfig:
 
 
 class Kind(Enum):
-    """PRESENT: the tick's own packet came. FACE_ONLY: its face came as redundancy. MISSING: conceal both."""
+    """PRESENT: all of the tick came. FACE_ONLY: its face came, as redundancy or on its own. VOICE_ONLY: the other way.
+    MISSING: conceal both.
+    """
 
     PRESENT = "present"
     FACE_ONLY = "face only"
+    VOICE_ONLY = "voice only"
     MISSING = "missing"
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What has come of a tick; arrival: of the last part."""
+
+    face: bytes | None
+    opus: bytes | None
+    arrival: float
+
+    @property
+    def whole(self) -> bool:
+        return self.face is not None and self.opus is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +123,7 @@ class JitterBuffer:
     _OUTLIERS = 5
     """Ticks that may be late before there are enough for the quantile: one hiccup at the start sets no delay."""
     _HOLES = 16
+    _PARTLY, _OPEN = 1, 2
     _MAX_STORED = 128
 
     def __init__(self, config: JitterConfig | None = None) -> None:
@@ -111,9 +131,9 @@ class JitterBuffer:
         self.statistics = JitterStatistics()
         self._next: int | None = None
         self._due = 0.0
-        self._ticks: dict[int, tuple[bytes, bytes, float]] = {}
+        self._ticks: dict[int, _Parts] = {}
         self._faces: dict[int, bytes] = {}
-        self._holes: dict[int, bool] = {}
+        self._holes: dict[int, int] = {}  # _OPEN, _PARTLY, or 0 once it is filled
         self._late: dict[int, bytes] = {}
         self._delays: deque[float] = deque()
         self._sorted: list[float] = []
@@ -146,11 +166,24 @@ class JitterBuffer:
         for back, face in enumerate(reversed(packet.redundant), start=1):
             self._put_redundant(tick - back, face)
 
+    def put_part(self, tick: int, face: bytes | None, opus: bytes | None, arrival: float) -> None:
+        """Add the face of a tick, or its voice, or both, come at `arrival` seconds. What is there already stays."""
+        if self._accept(tick, arrival):
+            self._put_tick(tick, face, opus, arrival)
+        else:
+            self.statistics.stray += 1
+
+    def put_redundant(self, tick: int, face: bytes) -> None:
+        """Add the face of a tick, come with that of a later one that has been put."""
+        if self._next is not None:
+            self._put_redundant(tick, face)
+
     def ready(self, early: float = 0.0) -> float | None:
         """From when on `pop` gives the next tick, None while there is nothing to play."""
         if self._next is None:
             return None
-        return self._due - early if self._next in self._ticks else self._due
+        parts = self._ticks.get(self._next)
+        return self._due - early if parts is not None and parts.whole else self._due
 
     def pop(self, now: float, early: float = 0.0) -> BufferedTick | None:
         """The next tick if it is due at `now`, else None. Call again until it gives None.
@@ -164,12 +197,16 @@ class JitterBuffer:
             self.stop()
             return None
         index, due = self._next, self._due
-        own = self._ticks.pop(index, None)
+        own = self._ticks.pop(index, None) or _Parts(None, None, 0.0)
         redundant = self._faces.pop(index, None)
-        face, opus, arrival = own if own is not None else (redundant, None, None)
-        kind = Kind.PRESENT if own is not None else Kind.MISSING if face is None else Kind.FACE_ONLY
-        samples = self._length(own is not None)
-        self._count(index, kind, samples)
+        opus, face = own.opus, own.face if own.face is not None else redundant
+        arrival = own.arrival if own.whole else None
+        if opus is not None:
+            kind = Kind.VOICE_ONLY if face is None else Kind.PRESENT
+        else:
+            kind = Kind.MISSING if face is None else Kind.FACE_ONLY
+        samples = self._length(opus is not None)
+        self._count(index, kind, own.face is not None or own.opus is not None, samples)
         late = tuple(sorted(self._late.items()))
         self._late.clear()
         restart, self._restart = self._restart, False
@@ -221,27 +258,39 @@ class JitterBuffer:
         start = max(self._target(), delay) if self._sorted else delay + self.config.min_depth + self.config.margin
         self._due = TICK * tick + start
 
-    def _put_tick(self, index: int, face: bytes, opus: bytes, arrival: float) -> None:
+    def _put_tick(self, index: int, face: bytes | None, opus: bytes | None, arrival: float) -> None:
         assert self._next is not None
-        if index in self._ticks or (index < self._next and not self._holes.get(index, False)):
+        parts = self._ticks.get(index)
+        known = (
+            parts is not None and (face is None or parts.face is not None) and (opus is None or parts.opus is not None)
+        )
+        if known or (index < self._next and not self._holes.get(index, 0)):
             self.statistics.duplicate += 1
             return
-        self.statistics.received += 1
+        self.statistics.received += parts is None and self._holes.get(index) != self._PARTLY
         self._learn(arrival - TICK * index)
         if index < self._next:
             self.statistics.late += 1
-            self._holes[index] = False
-            self._late[index] = face
+            self._holes[index] = 0
+            if face is not None:
+                self._late[index] = face
+        elif parts is not None:
+            parts.face = face if parts.face is None else parts.face
+            parts.opus = opus if parts.opus is None else parts.opus
+            parts.arrival = arrival
         elif len(self._ticks) < self._MAX_STORED:
-            self._ticks[index] = (face, opus, arrival)
+            self._ticks[index] = _Parts(face, opus, arrival)
+        if face is not None:
             self._faces.pop(index, None)
 
     def _put_redundant(self, index: int, face: bytes) -> None:
         assert self._next is not None
         if index < self._next:
-            if self._holes.get(index, False):
+            if self._holes.get(index, 0):
                 self._late.setdefault(index, face)
-        elif index not in self._ticks and len(self._faces) < self._MAX_STORED:
+        elif (parts := self._ticks.get(index)) is not None:
+            parts.face = face if parts.face is None else parts.face
+        elif len(self._faces) < self._MAX_STORED:
             self._faces[index] = face
 
     def _learn(self, delay: float) -> None:
@@ -278,7 +327,7 @@ class JitterBuffer:
             error = 0.0  # A dead zone, so that a steady link plays ticks of exactly 1920 samples.
         return SAMPLES_PER_TICK + round(SAMPLE_RATE * min(max(error, shortest), longest))
 
-    def _count(self, index: int, kind: Kind, samples: int) -> None:
+    def _count(self, index: int, kind: Kind, partly: bool, samples: int) -> None:
         statistics = self.statistics
         statistics.played += 1
         statistics.skipped += samples == 0
@@ -288,6 +337,6 @@ class JitterBuffer:
         statistics.absent += 1
         statistics.face_only += kind is Kind.FACE_ONLY
         self._missing_run = self._missing_run + 1 if kind is Kind.MISSING else 0
-        self._holes[index] = True
+        self._holes[index] = self._PARTLY if partly else self._OPEN
         for old in [k for k in self._holes if k <= index - self._HOLES]:
             del self._holes[old]

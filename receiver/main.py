@@ -8,7 +8,6 @@ import contextlib
 import os
 import re
 import signal
-import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,6 @@ from signaling.rooms import ROOM_NAME
 
 from .display import Window
 from .drawings import PRECISIONS, Drawings
-from .page import Page
 from .recorder import open_recorder
 from .report import check_writable
 from .session import Session, SessionConfig
@@ -48,10 +46,22 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="T",
-        help="token of this place, one for each room in their order (default: $PINHOLE_TOKEN, or those kept)",
+        help="token of this place, one for each room in their order, with --two-way two for a and b (default: "
+        "$PINHOLE_TOKEN, or those kept)",
     )
     p.add_argument("--output", default=None, metavar="FILE.mp4", help="record the call")
-    p.add_argument("--show", choices=("browser", "window", "none"), default="browser", help="default: browser")
+    p.add_argument(
+        "--show",
+        choices=("browser", "join", "window", "none"),
+        default=None,
+        help="browser: open the signaling server's page to watch; join: open it to send from here (default: browser)",
+    )
+    p.add_argument(
+        "--two-way",
+        action="store_true",
+        help="draw both directions: two browsers join, each is shown the other; {direction} stands for a and b in file "
+        "names",
+    )
     p.add_argument(
         "--reconstruction",
         choices=NAMES,
@@ -80,8 +90,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--ice", action="append", default=[], metavar="URL", help="STUN or TURN server, may be repeated")
     p.add_argument("--ice-user", default=None, metavar="U", help="user name for TURN")
     p.add_argument("--ice-password", default=None, metavar="P", help="password for TURN")
-    p.add_argument("--page-port", type=int, default=0, metavar="P", help="port of the page (default: a free one)")
-    p.add_argument("--page-host", default="127.0.0.1", metavar="H", help="address of the page (default: 127.0.0.1)")
     return p
 
 
@@ -107,7 +115,6 @@ class _Call:
 
     session: Session
     terminal: Terminal
-    page: Page | None
     made: dict[str, Path]
 
     @property
@@ -120,20 +127,20 @@ async def receive(args: argparse.Namespace) -> int:
     """All calls of a command line to the exit status. Raises UserError, where no call could be made."""
     rooms: list[str] = args.room
     _check(args, rooms)
+    seats = [(room, way) for room in rooms for way in (("a", "b") if args.two_way else (args.direction,))]
     terminals = [
-        Terminal(name=f"receiver {room}" if len(rooms) > 1 else "receiver", redraws=len(rooms) == 1) for room in rooms
+        Terminal(name=_name(room, way, len(rooms) > 1, args.two_way), redraws=len(seats) == 1) for room, way in seats
     ]
-    for room in rooms:
+    for seat in seats:
         if args.report:
-            check_writable(_path(args.report, room))
-    drawings = Drawings(args, len(rooms), terminals[0].say)
+            check_writable(_path(args.report, *seat))
+    drawings = Drawings(args, len(seats), terminals[0].say)
     try:
-        calls = [_call(args, k, drawings.next(), terminals[k]) for k in range(len(rooms))]
+        calls = [_call(args, k, seats[k], drawings.next(), terminals[k]) for k in range(len(seats))]
+        if args.two_way:
+            for there, back in zip(calls[::2], calls[1::2], strict=True):
+                there.session.pair_with(back.session)
         caught = _catch_signals([call.session for call in calls])
-        for call in calls:
-            if call.page is not None:
-                call.terminal.say(f"page {call.page.address}")
-                _open_browser(call.page.address)
         ended = await asyncio.gather(*(call.session.run() for call in calls), return_exceptions=True)
     finally:
         drawings.close()
@@ -156,56 +163,76 @@ def _check(args: argparse.Namespace, rooms: Sequence[str]) -> None:
     """Raises UserError on options that do not fit the number of rooms."""
     if len(set(rooms)) < len(rooms):
         raise UserError(f"room {max(rooms, key=rooms.count)} is named twice: one call is received in a room")
-    if args.token and len(args.token) != len(rooms):
-        raise UserError(f"{len(args.token)} tokens for {len(rooms)} rooms: give one for each, in their order, or none")
-    if len(rooms) == 1:
-        return
+    needed = len(rooms) * (2 if args.two_way else 1)
+    if args.token and len(args.token) != needed:
+        asked = "give one for each, in their order, or none"
+        if args.two_way:
+            asked = "give two for each, those of a/receiver and b/receiver, or none"
+        raise UserError(f"{len(args.token)} tokens for {len(rooms)} rooms: {asked}")
     for option in ("output", "report", "trace"):
         text = getattr(args, option)
-        if text and "{room}" not in text:
+        if text and len(rooms) > 1 and "{room}" not in text:
             raise UserError(f"several rooms cannot share --{option} {text}: put {{room}} into the name")
-    if args.show == "window":
-        raise UserError("a window shows one call: take --show browser or none for several rooms")
+        if text and args.two_way and "{direction}" not in text:
+            raise UserError(f"two directions cannot share --{option} {text}: put {{direction}} into the name")
+    if args.show == "window" and needed > 1:
+        raise UserError("a window shows one call: take --show browser or none for several")
+    if args.two_way and args.direction != "a":
+        raise UserError("--two-way draws both directions: leave --direction out")
 
 
-def _path(text: str, room: str) -> Path:
-    """A file name of the command line for a room. Raises UserError on a room that is no part of a file name."""
+def _name(room: str, way: str, several: bool, two_way: bool) -> str:
+    return " ".join(["receiver", *([room] if several else []), *([way] if two_way else [])])
+
+
+def _path(text: str, room: str, way: str) -> Path:
+    """A file name of the command line for a call. Raises UserError on a room that is no part of a file name."""
     if "{room}" in text and not ROOM_NAME.fullmatch(room):
         raise UserError(f"room {room!r} is no part of a file name: name the file without {{room}}")
-    return Path(text.replace("{room}", room))
+    return Path(text.replace("{room}", room).replace("{direction}", way))
 
 
-def _call(args: argparse.Namespace, number: int, drawing: Reconstructor, terminal: Terminal) -> _Call:
-    room: str = args.room[number]
+def _page(args: argparse.Namespace, way: str) -> str | None:
+    """The role for which a browser is opened here."""
+    show = args.show or ("join" if args.two_way else "browser")
+    if args.two_way:
+        return "sender" if show in ("join", "browser") and way == "a" else None
+    return {"browser": "viewer", "join": "sender"}.get(show)
+
+
+def _call(
+    args: argparse.Namespace, number: int, seat: tuple[str, str], drawing: Reconstructor, terminal: Terminal
+) -> _Call:
+    room, way = seat
     token = args.token[number] if args.token else None
-    if token is None and len(args.room) == 1:
+    if token is None and len(args.room) == 1 and not args.two_way:
         token = os.environ.get("PINHOLE_TOKEN") or None
     made: dict[str, Path] = {}
     if args.output:
-        made["recording"] = _path(args.output, room)
+        made["recording"] = _path(args.output, *seat)
     if args.report:
-        made["report"] = _path(args.report, room)
+        made["report"] = _path(args.report, *seat)
     config = SessionConfig(
-        place=Place(args.signaling, room, token, args.direction),
+        place=Place(args.signaling, room, token, way),
         ice_servers=ice_servers(args.ice, args.ice_user, args.ice_password),
         seconds=args.seconds,
         wait=args.wait,
-        stay=args.stay,
+        # who sends from a browser may reload the page, and of two one comes first
+        stay=args.stay or args.two_way or args.show == "join",
         report=made.get("report"),
         lookahead=args.lookahead,
         teeth=not args.no_teeth,
+        page=_page(args, way),
     )
     loop = asyncio.get_running_loop()
 
     def warn(text: str) -> None:
         loop.call_soon_threadsafe(terminal.warn, text)
 
-    trace = ReceiverTrace(_path(args.trace, room), warn) if args.trace else None
+    trace = ReceiverTrace(_path(args.trace, *seat), warn) if args.trace else None
     recorder = open_recorder(str(made["recording"]) if args.output else None, warn)
     window = Window() if args.show == "window" else None
-    port = args.page_port + number if args.page_port else 0
-    page = Page(args.page_host, port) if args.show == "browser" else None
-    return _Call(Session(config, drawing, terminal, page, window, recorder, trace), terminal, page, made)
+    return _Call(Session(config, drawing, terminal, window, recorder, trace), terminal, made)
 
 
 def _catch_signals(sessions: Sequence[Session]) -> list[int]:
@@ -222,18 +249,6 @@ def _catch_signals(sessions: Sequence[Session]) -> list[int]:
         with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt ends the loop instead.
             loop.add_signal_handler(number, on_signal, number)
     return caught
-
-
-def _open_browser(address: str) -> None:
-    """Open the page where there is a browser; its address is printed in any case."""
-    with contextlib.suppress(Exception):
-        if (
-            os.environ.get("DISPLAY")
-            or os.environ.get("WAYLAND_DISPLAY")
-            or os.name == "nt"
-            or os.uname()[0] == "Darwin"
-        ):
-            asyncio.get_running_loop().run_in_executor(None, webbrowser.open, address)
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ the lost face along, and then nothing that builds on it is damaged.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from codec_models.bitstream.timing import SAMPLES_PER_TICK, TICK_MS
 
 from .jitterbuffer import TICK, BufferedTick, JitterBuffer, Kind
 from .report import Traffic
+from .split_flows import SplitFlows, TickPart
 from .voice import Concealer, OpusDecoder
 
 _NOTHING = FaceTick(None, None, False)
@@ -73,6 +75,9 @@ class Playout:
         self.corrupt = 0
         self._wall_offset = wall_offset
         self._origin: int | None = None
+        self._flows = SplitFlows()
+        self._told: tuple[int, bool] = (25, True)
+        self._split = False
         self._epoch: float | None = None
         self._stray_epoch: float | None = None
         self._streams = 0
@@ -125,27 +130,70 @@ class Playout:
         if self._origin is None:
             self._origin = timestamp
         tick = round((timestamp - self._origin) / SAMPLES_PER_TICK)
+        if self._put(tick, packet.clock_ms, arrival, lambda: self.buffer.put(tick, packet, arrival)):
+            self.traffic.opus_bytes += sum(map(len, packet.opus))
+        return True
+
+    def face_message(self, message: bytes, arrival: float) -> bool:
+        """Take a browser's tick message; False where it is garbage."""
+        try:
+            parts = self._flows.face(message, arrival)
+        except BitstreamError:
+            self.traffic.garbage_packets += 1
+            return False
+        self._split = True
+        for k, part in enumerate(parts):
+            self._put_part(part, arrival + k * TICK)
+        for back, face in enumerate(reversed(parts[0].redundant), start=1):
+            self.buffer.put_redundant(parts[0].tick - back, face)
+        return True
+
+    def voice_packet(self, timestamp: int, opus: bytes, arrival: float) -> bool:
+        """Take a browser's voice; False where it is garbage. timestamp: unwrapped RTP timestamp in 1/48000 s."""
+        try:
+            part = self._flows.voice(timestamp, opus, arrival)
+        except BitstreamError:
+            self.traffic.garbage_packets += 1
+            return False
+        self._split = True
+        if part is not None and part.opus is not None:
+            self._put_part(part, arrival)
+            self.traffic.opus_bytes += len(part.opus)
+        return True
+
+    def expect(self, fps: int, hints: bool) -> None:
+        """What a browser has told that it sends: 8x8 frames a second, 0 for none, and whether there are hints."""
+        self._told = fps, hints
+        self._flows.hello(fps, hints)
+
+    def _put_part(self, part: TickPart, arrival: float) -> None:
+        def put() -> None:
+            self.buffer.put_part(part.tick, part.face, part.opus, arrival)
+
+        self._put(part.tick, part.clock_ms, arrival, put)
+
+    def _put(self, tick: int, clock_ms: int | None, arrival: float, put: Callable[[], None]) -> bool:
+        """Put something of a tick into the buffer; False where that knew the tick already, or did not take it."""
         statistics = self.buffer.statistics
-        received, restarts = statistics.received, statistics.restarts
-        self.buffer.put(tick, packet, arrival)
+        received, restarts, stray = statistics.received, statistics.restarts, statistics.stray
+        put()
         if statistics.restarts > restarts:
             self._epoch, self._stray_epoch = self._stray_epoch, None
-        fresh = statistics.received > received
-        if packet.clock_ms is not None:
-            epoch = self._epoch_of(tick, packet.clock_ms, arrival)
-            if fresh:
+        if clock_ms is not None:
+            epoch = self._epoch_of(tick, clock_ms, arrival)
+            if statistics.stray == stray:
                 self._epoch = epoch
             else:
                 self._stray_epoch = epoch
-        if fresh:
-            self.traffic.opus_bytes += sum(map(len, packet.opus))
-        return True
+        return statistics.received > received
 
     def reconnected(self) -> None:
         """The next packet belongs to a new connection: start a new timeline with it."""
         self.buffer.stop()
         self._origin = None
         self._stray_epoch = None
+        self._flows = SplitFlows()
+        self._flows.hello(*self._told)
 
     def step(self, now: float) -> list[PlayedTick]:
         """The ticks that are due at `now`, in order; more than one only where the caller is late."""
@@ -204,11 +252,14 @@ class Playout:
     def _face(self, entry: BufferedTick) -> tuple[FaceTick, int]:
         """What to draw in this tick, and the tick whose picture that is: an older one where only that has come."""
         newest, taken = _NOTHING, entry.index
+        known = entry.face
+        if known is None and self._split and not self._flows.expects(entry.index, entry.due):
+            known = b""
         self._late.update(entry.late_faces)
         while self._open:
             lost = self._open[0]
             data = self._late.pop(lost, None)
-            if data is None and entry.face is None and lost > entry.index - self._MAX_WAIT:
+            if data is None and known is None and lost > entry.index - self._MAX_WAIT:
                 break
             self._open.pop(0)
             late = self._decode(data)
@@ -217,17 +268,18 @@ class Playout:
             if data is not None and late.picture is not None:
                 newest, taken = late, lost
         self._late = {k: v for k, v in self._late.items() if self._open and k >= self._open[0]}
-        if entry.face is None:
+        if known is None:
             self._open.append(entry.index)
             return newest, taken
-        self.recovered += entry.kind is Kind.FACE_ONLY
-        face = self._decode(entry.face)
+        self.recovered += entry.kind is Kind.FACE_ONLY and not self._split
+        face = self._decode(known)
         if face.picture is not None or newest.picture is None:
             return face, entry.index
         # At 5 fps this tick has no picture of its own; the one that was lost just before it is still news.
         return dataclasses.replace(newest, hints=face.hints or newest.hints), taken
 
     def _decode(self, data: bytes | None) -> FaceTick:
+        """None: what never came."""
         if data is None:
             return self._decoder.lost()
         self.traffic.face_bytes += len(data)

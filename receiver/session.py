@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -15,23 +16,27 @@ from aiortc import RTCIceServer
 from codec_models.bitstream.errors import BitstreamError
 from codec_models.bitstream.face import area_8x8
 from codec_models.bitstream.still import IdentityStill, decode_still
-from codec_models.bitstream.timing import TICK_MS, face_bpp, kbps
+from codec_models.bitstream.timing import TICK_MS
 from codec_models.errors import UserError
 from codec_models.reconstruction import Reconstructor
-from signaling.call import Place, ReceivedPacket, ReceivingCall
+from signaling.call import Flow, Place, ReceivedPacket, ReceivingCall
 from signaling.control import Bye, ControlMessage, Hello, Refresh, Statistics, Still
+from signaling.tokens import load_tokens
 
 from .display import Window
+from .links import link, open_browser
+from .live_figures import LiveFigures
 from .lossylink import simulated
-from .page import Page
 from .playout import PlayedTick, Playout
 from .recorder import Recorder
 from .renderer import PictureSink, Renderer
 from .report import Shown, live_line, summary, write_report
 from .requests import Requests
+from .screen import Screen
 from .still_check import StillCheck
 from .terminal import Terminal
 from .trace import ReceiverTrace
+from .viewers import Viewers, for_browsers, pong
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,8 @@ class SessionConfig:
 
     stay: go on when the sender leaves. report: where the JSON report goes. lookahead, teeth: how the reconstruction was
     made, for the report: received 8x8 frames that a picture waits for at 5 fps (what that came to in this call stands
-    beside it, in ms), and whether teeth are to be restored.
+    beside it, in ms), and whether teeth are to be restored. page: the role, viewer or sender, for which a browser on
+    this machine is opened; None: links are told only.
     """
 
     place: Place
@@ -51,24 +57,18 @@ class SessionConfig:
     report: Path | None = None
     lookahead: int = 0
     teeth: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class _Snapshot:
-    time: float
-    face_bytes: int
-    opus_bytes: int
-    wire_bytes: int
-    frames: int
-    lost: int
-    played: int
+    page: str | None = None
 
 
 _TICK = TICK_MS / 1000
 
 
 class Session:
-    """The callbacks of the call (`CallEvents`) and the life around them."""
+    """The callbacks of the call (`CallEvents`) and the life around them.
+
+    A browser that sends here is shown what this session draws, its own face, or, where `pair_with` has been called,
+    what the other session draws.
+    """
 
     _STEP = 0.1
     _HELD_UP = 0.02
@@ -79,25 +79,25 @@ class Session:
     _MOST_LEAD = 0.03
     """No picture is begun so early that it leads its voice by more than this. It belongs to that voice's end, so one
     that is drawn in no time leads by a tick, begun early or not."""
-    _WINDOW = 3
-    """Seconds that the live figures look back."""
 
     def __init__(
         self,
         config: SessionConfig,
         reconstructor: Reconstructor,
         terminal: Terminal,
-        page: Page | None = None,
         window: Window | None = None,
         recorder: Recorder | None = None,
         trace: ReceiverTrace | None = None,
     ) -> None:
         self.config = config
         self.terminal = terminal
-        self._page, self._window, self._recorder, self._trace = page, window, recorder, trace
+        self._window, self._recorder, self._trace = window, recorder, trace
+        self.screen = Screen()
+        self._other: Session | None = None
+        self._viewers: Viewers | None = None
         self._playout = Playout(time.time() - time.monotonic())
         self._shown = Shown()
-        sinks: list[PictureSink] = [sink for sink in (page, window, recorder) if sink is not None]
+        sinks: list[PictureSink] = [sink for sink in (self.screen, window, recorder) if sink is not None]
         self._renderer = Renderer(reconstructor, sinks, self._shown, self._warn_from_thread, trace)
         self._requests = Requests()
         self._still_check = StillCheck()
@@ -110,18 +110,22 @@ class Session:
         self._first: float | None = None
         self._ended: float | None = None
         self._new_peer = False
-        self._greeted = False
+        self._hello: Hello | None = None
         self._left: float | None = None
         self._state = "Waiting for the sender"
         self._live = False
         self._still: Still | None = None
         self._decoding: asyncio.Task[None] | None = None
-        self._snapshots: deque[_Snapshot] = deque(maxlen=self._WINDOW + 1)
+        self._live_figures = LiveFigures(self._playout, self._shown, self._received_bytes)
 
     @property
     def received(self) -> bool:
         """Whether anything of a call has come."""
         return self._first is not None
+
+    def pair_with(self, other: Session) -> None:
+        """The two directions of one call: who sends in the one is shown the other. Before `run`."""
+        self._other, other._other = other, self
 
     def interrupt(self) -> None:
         """End the call now; `run` then returns."""
@@ -130,16 +134,16 @@ class Session:
     async def run(self) -> None:
         """From joining to the end. Raises UserError, with whatever was received written."""
         self._loop = asyncio.get_running_loop()
-        self._call = call = ReceivingCall(self.config.place, simulated(self), self.config.ice_servers)
-        if self._page is not None:
-            await self._page.start()
-            self._publish(time.monotonic())
+        shown = (self._other or self).screen
+        self._call = call = ReceivingCall(
+            self.config.place, simulated(self), self.config.ice_servers, show=shown.attach, hide=shown.detach
+        )
         self._renderer.start()
         if self._recorder is not None:
             self._recorder.start()
         try:
             await call.join()
-            self._announce(call.room_tokens)
+            await self._announce(call)
             await self._until_end()
         finally:
             await self._finish(call)
@@ -186,7 +190,7 @@ class Session:
 
     def connected(self) -> None:
         self._left = None
-        self._state, self._live, self._greeted = "Connected", True, False
+        self._state, self._live, self._hello = "Connected", True, None
         self._requests.connected(time.monotonic())
         self.terminal.say("connected to the sender")
 
@@ -202,7 +206,7 @@ class Session:
         if self._new_peer:
             self._new_peer = False
             self._playout.reconnected()
-        if not self._playout.packet(packet.timestamp, packet.payload, packet.arrival):
+        if not self._take(packet):
             count = self._playout.traffic.garbage_packets
             self.terminal.warn(
                 f"{count} packets so far were no Pinhole ticks and were dropped", "garbage", packet.arrival
@@ -210,22 +214,41 @@ class Session:
             return
         self._arm()
 
+    def _take(self, packet: ReceivedPacket) -> bool:
+        match packet.flow:
+            case Flow.TICKS:
+                return self._playout.packet(packet.timestamp, packet.payload, packet.arrival)
+            case Flow.VOICE:
+                return self._playout.voice_packet(packet.timestamp, packet.payload, packet.arrival)
+            case Flow.FACES:
+                return self._playout.face_message(packet.payload, packet.arrival)
+
     def control(self, message: ControlMessage) -> None:
         match message:
             case Still():
                 self._still = message
                 if self._decoding is None or self._decoding.done():
                     self._decoding = asyncio.ensure_future(self._decode_stills())
-            case Hello(fps, profile, hints, packet_ms, name) if not self._greeted:
-                self._greeted = True
-                self._renderer.set_fps(fps)
-                told = f"{fps} face frames a second, {profile} colour, {'with' if hints else 'no'} hints"
-                self.terminal.say(f"{name or 'the sender'} sends {told}, {packet_ms} ms packets")
+            case Hello() if message != self._hello:
+                self._greet(message)
+            case Statistics() if self._call is not None:
+                pong(self._call, message)
             case Bye(reason):
                 self.terminal.say(f"the sender left{f' ({reason})' if reason else ''}")
                 self._state, self._live = "The sender has left", False
                 if not self.config.stay:
                     self._left = time.monotonic()
+
+    def _greet(self, hello: Hello) -> None:
+        self._hello = hello
+        self._playout.expect(hello.fps, hello.hints)
+        name = hello.name or "the sender"
+        if hello.fps == 0:
+            self.terminal.say(f"{name} has switched the camera off")
+            return
+        self._renderer.set_fps(hello.fps)
+        told = f"{hello.fps} face frames a second, {hello.profile} colour, {'with' if hello.hints else 'no'} hints"
+        self.terminal.say(f"{name} sends {told}, {hello.packet_ms} ms packets")
 
     # Playing out.
 
@@ -263,14 +286,14 @@ class Session:
         """now: when it left the jitter buffer."""
         if self._first is None:
             self._first = now
-            self._take_snapshot(now)
+            self._live_figures.take(now)
         if self._recorder is not None:
             self._recorder.voice(tick.stream, tick.index, tick.voice)
         # The picture belongs to the end of its voice, so that waits only where drawing takes longer than a tick, and
         # for a look-ahead.
         wait = min(max(0.0, self._renderer.drawing_s - _TICK), self._MOST_WAIT) + self._renderer.delay_s
         voice_at = max(decoded, tick.due) + wait
-        if self._page is not None and self._loop is not None:
+        if self._loop is not None:
             self._voices.append(tick)
             self._loop.call_at(voice_at, self._hand_voice_over)
         if self._trace is not None:
@@ -282,9 +305,7 @@ class Session:
 
     def _hand_voice_over(self) -> None:
         """The oldest that waits: where the wait has become shorter, a later one's time comes before it."""
-        tick = self._voices.popleft()
-        if self._page is not None:
-            self._page.voice(tick.stream, tick.index, tick.live)
+        self.screen.voice(self._voices.popleft().live)
 
     async def _decode_stills(self) -> None:
         """One at a time, in a thread; of several that wait only the newest counts."""
@@ -312,49 +333,33 @@ class Session:
 
     def _every_second(self, now: float) -> None:
         if self._first is not None:
-            self._take_snapshot(now)
-        self._publish(now)
-        if self._first is None or self._call is None:
+            self._live_figures.take(now)
+        if self._viewers is not None:
+            self._viewers.every_second()
+        if self._call is None:
             return
+        if self._call.with_browser:
+            view = "loop" if self._other is None else "other"
+            self._call.send_control((self._other or self).for_browsers(view))
         figures = self._figures()
-        if self._live:
-            self.terminal.live(live_line(figures), now)
-            wanted = ("fps", "latency_ms", "lost", "concealed", "loss_percent")
-            told = {k: round(v, 1) for k, v in figures.items() if k in wanted and v is not None}
-            if self._requests.statistics_due(now, figures["loss_percent"] or 0.0):
-                self._call.send_control(Statistics(told))
+        if self._first is None or not self._live:
+            return
+        self.terminal.live(live_line(figures), now)
+        wanted = ("fps", "latency_ms", "lost", "concealed", "loss_percent")
+        told = {k: round(v, 1) for k, v in figures.items() if k in wanted and v is not None}
+        if not self._call.with_browser and self._requests.statistics_due(now, figures["loss_percent"] or 0.0):
+            self._call.send_control(Statistics(told))
 
-    def _take_snapshot(self, now: float) -> None:
-        traffic, counters = self._playout.traffic, self._playout.counters
-        wire = self._call.wire.received_bytes if self._call is not None else 0
-        frames, lost, played = self._shown.frames, counters["ticks_lost"], counters["ticks_played"]
-        self._snapshots.append(_Snapshot(now, traffic.face_bytes, traffic.opus_bytes, wire, frames, lost, played))
+    def for_browsers(self, view: str) -> Statistics:
+        """What a browser is told every second of the pictures that it sees. view: loop, other or viewer."""
+        figures = {**self._figures(), "state": self._state, "live": self._live}
+        return for_browsers(figures, view, self._other is not None)
+
+    def _received_bytes(self) -> int:
+        return self._call.wire.received_bytes if self._call is not None else 0
 
     def _figures(self) -> dict[str, Any]:
-        """The figures of the last seconds, and the counts since the start."""
-        new, old = self._snapshots[-1], self._snapshots[0]
-        span = new.time - old.time
-        face = kbps(new.face_bytes - old.face_bytes, span)
-        played = new.played - old.played
-        counters = self._playout.counters
-        return {
-            "fps": (new.frames - old.frames) / span if span > 0 else 0.0,
-            "face_kbps": face,
-            "audio_kbps": kbps(new.opus_bytes - old.opus_bytes, span),
-            "wire_kbps": kbps(new.wire_bytes - old.wire_bytes, span),
-            "bpp": face_bpp(face),
-            "latency_ms": self._shown.recent_latency,
-            "lost": counters["ticks_lost"],
-            "concealed": counters["ticks_concealed"],
-            "loss_percent": 100 * max(0, new.lost - old.lost) / played if played else 0.0,
-            **self._engine(),
-        }
-
-    def _publish(self, now: float) -> None:
-        if self._page is None:
-            return
-        figures = self._figures() if self._first is not None else self._engine()
-        self._page.figures({**figures, "state": self._state, "live": self._live, "ended": self._ended is not None})
+        return {**self._live_figures.now(), **self._engine()}
 
     def _engine(self) -> dict[str, str]:
         reconstructor = self._renderer.reconstructor
@@ -381,10 +386,9 @@ class Session:
             self._decoding.cancel()
         self.terminal.close()
         self._state, self._live = "The call has ended", False
-        if self._page is not None and self._snapshots:
-            self._publish(self._ended)
         writing = asyncio.create_task(asyncio.to_thread(self._stop_threads))
-        ending = [call.leave("the receiver ends the call"), *([self._page.stop()] if self._page is not None else [])]
+        why = "the receiver ends the call"
+        ending = [call.leave(why), *([self._viewers.leave(why)] if self._viewers is not None else [])]
         await asyncio.gather(writing, *ending, return_exceptions=True)
         if self._window is not None:
             self._window.close()
@@ -398,10 +402,26 @@ class Session:
         if self._trace is not None:
             self._trace.close()
 
-    def _announce(self, tokens: dict[str, str] | None) -> None:
+    async def _announce(self, call: ReceivingCall) -> None:
+        """Say how others get in, and let browsers watch where this side may."""
         place = self.config.place
-        if tokens is not None and (token := tokens.get(f"{place.direction}/sender")):
+        tokens = call.room_tokens or load_tokens(place.url, place.room)
+        if call.room_tokens is not None and (token := tokens.get(f"{place.direction}/sender")):
             self.terminal.say(f"room {place.room} is open; a sender on another machine joins with --token {token}")
+        if address := link(place, "sender", tokens):
+            self.terminal.say(f"a browser sends at {address}")
+        if self._other is None and (address := link(place, "viewer", tokens)):
+            own = dataclasses.replace(place, token=place.token or tokens.get(f"{place.direction}/receiver"))
+            viewers = Viewers(own, self.config.ice_servers, self.screen, lambda: self.for_browsers("viewer"))
+            if await viewers.join():
+                self._viewers = viewers
+                self.terminal.say(f"a browser watches at {address}")
+        if self.config.page is not None:
+            if address := link(place, self.config.page, tokens):
+                self.terminal.say(f"page {address}")
+                asyncio.get_running_loop().run_in_executor(None, open_browser, address)
+            else:
+                self.terminal.warn("no page: who opened the room has the tokens for it; use --show window or --output")
         self.terminal.say(f"waiting for the sender in room {place.room}")
 
     def _warn_from_thread(self, text: str) -> None:

@@ -20,8 +20,8 @@ from codec_models.bitstream.face import FaceConfig, FaceEncoder, FaceTick
 from codec_models.bitstream.packet import TickPacket
 from codec_models.bitstream.still import IdentityStill, encode_still
 from codec_models.reconstruction import StillColour
-from receiver.page import Page
 from receiver.playout import PlayedTick
+from receiver.screen import Screen
 from receiver.session import Session, SessionConfig
 from receiver.terminal import Terminal
 from signaling.call import Place, ReceivedPacket, SendingCall
@@ -240,7 +240,9 @@ def test_without_a_sender_one_line_and_a_failure(tmp_path: Path, monkeypatch: py
         child = await receiver("--show", "browser", "--wait", "0.5", "--output", str(tmp_path / "none.mp4"))
         out, err = await output(child)
         assert child.returncode == 1
-        assert "receiver: page http://127.0.0.1:" in out
+        watch = f"{url}/#room=tests&place=a/viewer&token="
+        assert f"receiver: a browser watches at {watch}" in out and f"receiver: page {watch}" in out
+        assert f"receiver: a browser sends at {url}/#room=tests&place=a/sender&token=" in out
         assert err.startswith("error: no sender came to room tests within 0.5 s") and err.count("\n") == 1
         assert not (tmp_path / "none.mp4").exists()
 
@@ -255,7 +257,9 @@ def test_without_a_sender_one_line_and_a_failure(tmp_path: Path, monkeypatch: py
         (["--report", "/nonexistent/r.json"], "cannot write /nonexistent/r.json"),
         (["--trace", "/nonexistent/t"], "cannot write the trace /nonexistent/t"),
         (["--ice", "example.org"], "stun:HOST:PORT"),
-        (["--page-port", "99999"], "--page-port"),
+        (["--two-way", "--output", "call.mp4"], "{direction}"),
+        (["--two-way", "--token", "x"], "give two for each"),
+        (["--two-way", "--direction", "b"], "leave --direction out"),
         (["--show", "window"], "--show browser"),
         (["--show", "none"], "127.0.0.1:9"),
     ],
@@ -286,25 +290,25 @@ class LookingAhead(StillColour):
         return 5 if self.fps == 5 else 0
 
 
-class Listening(Page):
-    """Notes when it gets the voice of which tick."""
+class Listening(Screen):
+    """Notes when it gets the voice of which tick, whose number the samples are."""
 
     def __init__(self) -> None:
         super().__init__()
         self.heard: list[tuple[int, float]] = []
 
-    def voice(self, stream: int, index: int, samples: NDArray[np.int16]) -> None:
-        self.heard.append((index, time.monotonic()))
+    def voice(self, samples: NDArray[np.int16]) -> None:
+        self.heard.append((int(samples[0]), time.monotonic()))
 
 
 def test_the_voice_waits_for_the_look_ahead_and_keeps_its_order_when_that_changes() -> None:
     low, silence = np.zeros((8, 8, 3), np.uint8), np.zeros(1920, np.int16)
 
     async def call() -> tuple[list[tuple[int, float]], list[float]]:
-        page, given = Listening(), list[float]()
-        session = Session(SessionConfig(Place("http://127.0.0.1:9", ROOM)), LookingAhead(), Terminal(), page)
+        screen, given = Listening(), list[float]()
+        session = Session(SessionConfig(Place("http://127.0.0.1:9", ROOM)), LookingAhead(), Terminal())
+        session.screen = screen
         session._loop = asyncio.get_running_loop()
-        session._take_snapshot = lambda now: None  # type: ignore[method-assign]  # it asks the call, which is none
         session._renderer.start()
         for k in range(24):
             if k in (6, 16):
@@ -312,12 +316,12 @@ def test_the_voice_waits_for_the_look_ahead_and_keeps_its_order_when_that_change
                 session.control(Hello(5 if k == 6 else 25, "full", True, 40, "test"))
             now = time.monotonic()
             given.append(now)
-            session._hand_over(PlayedTick(1, k, now, FaceTick(low, None), low, silence, True, silence, now), now, now)
+            live = np.full(1920, k, np.int16)
+            session._hand_over(PlayedTick(1, k, now, FaceTick(low, None), low, silence, True, live, now), now, now)
             await asyncio.sleep(0.04)
         await asyncio.sleep(0.4)
         session._renderer.stop()
-        await page.stop()
-        return page.heard, given
+        return screen.heard, given
 
     heard, given = asyncio.run(call())
     assert [index for index, _ in heard] == list(range(24))
