@@ -5,7 +5,8 @@ import { BitstreamError, FaceDecoder, FaceEncoder, area8x8 } from "./coder/face.
 import { pack, packTick, unpack, unpackShown, unpackTick } from "./coder/packet.js";
 import { encodeStill } from "./coder/still.js";
 
-export const fromHex = (hex) => Uint8Array.from({ length: hex.length / 2 }, (_, k) => parseInt(hex.substr(2 * k, 2), 16));
+export const fromHex = (hex) =>
+  Uint8Array.from({ length: hex.length / 2 }, (_, k) => parseInt(hex.slice(2 * k, 2 * k + 2), 16));
 export const toHex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 const orNull = (value, of) => (value === null ? null : of(value));
 
@@ -92,7 +93,8 @@ export function checkGolden(prior, face, browser) {
     const message = unpackTick(fromHex(wire));
     same("tick", message.tick, tick);
     same("tick", toHex(packTick(tick, message.packet)), wire);
-    same("shown", plain(unpackShown(fromHex(wire.slice(0, 8) + "7f".repeat(192)))), { tick, picture: "7f".repeat(192) });
+    const picture = "7f".repeat(192);
+    same("shown", plain(unpackShown(fromHex(wire.slice(0, 8) + picture))), { tick, picture });
   }
   for (const wire of ["", "000000", "00000000", "0000000080"]) {
     same(`tick ${wire}`, refuses(() => unpackTick(fromHex(wire))), true);
