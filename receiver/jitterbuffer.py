@@ -70,6 +70,15 @@ class _Parts:
     def whole(self) -> bool:
         return self.face is not None and self.opus is not None
 
+    def take(self, face: bytes | None, opus: bytes | None) -> bool:
+        """Add what was not there; False where it was. An empty part may have been a guess: a real one replaces it."""
+        news = False
+        if face is not None and not self.face and self.face != face:
+            self.face, news = face, True
+        if opus is not None and not self.opus and self.opus != opus:
+            self.opus, news = opus, True
+        return news
+
 
 @dataclass(frozen=True, slots=True)
 class BufferedTick:
@@ -167,7 +176,10 @@ class JitterBuffer:
             self._put_redundant(tick - back, face)
 
     def put_part(self, tick: int, face: bytes | None, opus: bytes | None, arrival: float) -> None:
-        """Add the face of a tick, or its voice, or both, come at `arrival` seconds. What is there already stays."""
+        """Add the face of a tick, or its voice, or both, come at `arrival` seconds.
+
+        What is there already stays, but for an empty part, which was a guess that there is none.
+        """
         if self._accept(tick, arrival):
             self._put_tick(tick, face, opus, arrival)
         else:
@@ -261,10 +273,7 @@ class JitterBuffer:
     def _put_tick(self, index: int, face: bytes | None, opus: bytes | None, arrival: float) -> None:
         assert self._next is not None
         parts = self._ticks.get(index)
-        known = (
-            parts is not None and (face is None or parts.face is not None) and (opus is None or parts.opus is not None)
-        )
-        if known or (index < self._next and not self._holes.get(index, 0)):
+        if (parts is not None and not parts.take(face, opus)) or (index < self._next and not self._holes.get(index, 0)):
             self.statistics.duplicate += 1
             return
         self.statistics.received += parts is None and self._holes.get(index) != self._PARTLY
@@ -275,8 +284,6 @@ class JitterBuffer:
             if face is not None:
                 self._late[index] = face
         elif parts is not None:
-            parts.face = face if parts.face is None else parts.face
-            parts.opus = opus if parts.opus is None else parts.opus
             parts.arrival = arrival
         elif len(self._ticks) < self._MAX_STORED:
             self._ticks[index] = _Parts(face, opus, arrival)
@@ -289,7 +296,7 @@ class JitterBuffer:
             if self._holes.get(index, 0):
                 self._late.setdefault(index, face)
         elif (parts := self._ticks.get(index)) is not None:
-            parts.face = face if parts.face is None else parts.face
+            parts.take(face, None)
         elif len(self._faces) < self._MAX_STORED:
             self._faces[index] = face
 
