@@ -56,7 +56,7 @@ def check_description(sdp: str) -> str:
 
 def of_a_browser(sdp: str) -> bool:
     """Whether an offer's voice is a track of its own (Opus), its faces then on a data channel, and not in ticks."""
-    return not any(line.startswith("a=rtpmap:") and " pinhole/" in line.lower() for line in sdp.splitlines())
+    return any(line.startswith("a=rtpmap:") and " opus/" in line.lower() for line in sdp.splitlines())
 
 
 def for_a_browser(sdp: str, kbps: int) -> str:
