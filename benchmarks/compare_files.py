@@ -39,7 +39,7 @@ SHOWN = re.compile(r"ours-(25|5)|h264-.*|av1-floor|vvc-lowdelay-.*")
 FIGURES = ("kbps", "bpp", "bpp_with_still", "psnr", "ssim", "vmaf")
 _LOSSLESS = {"preset": "medium", "crf": "12", "bf": "0", "g": str(TICKS_PER_SECOND)}
 """To the eye, that is; a key picture a second, so that a player finds any place at once."""
-_FAMILIES = {"h264": "H.264", "h265": "H.265", "vp9": "VP9", "av1": "AV1", "vvc": "H.266 (VVC)"}
+_FAMILIES = {"h264": "H.264", "h265": "H.265", "vp9": "VP9", "av1": "AV1", "vvc": "VVC"}
 _ANCHOR = re.compile(r"(h264|h265|vp9|av1|vvc)-(?:(\w+)-)?(floor|(crf|qp)(\d+))")
 
 
@@ -149,9 +149,7 @@ def people_name(codec: str) -> str:
         offline = "" if mode or rate == "floor" else ", offline"
         return f"{_FAMILIES[family]}, {'its floor' if rate == 'floor' else f'{scale.upper()} {number}'}{offline}"
     if codec in ours.BASELINES:
-        return {"bicubic": "8×8 enlarged", "still": "the still alone", "still-colour": "the still in 8×8 colours"}[
-            codec
-        ]
+        return {"bicubic": "8×8 enlarged", "still": "Still alone", "still-colour": "Still in 8×8 colours"}[codec]
     variant = ours.Variant.named(codec)
     words = [f"Pinhole, {variant.fps} fps"]
     words += [f"without {what}" for what in ("hints", "audio", "teeth") if not getattr(variant, what)]

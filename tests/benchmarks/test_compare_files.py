@@ -114,8 +114,9 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_line(
     inside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("no folder")
+    arguments = ["--codecs", "still", "--reconstruction", "still-colour"]
     with pytest.raises(SystemExit) as exit_:
-        run_command(lambda: bpp.main(["--codecs", "still", "--compare", str(tmp_path / inside)]))
+        run_command(lambda: bpp.main([*arguments, "--compare", str(tmp_path / inside)]))
     assert exit_.value.code == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ") and "cannot be written" in line and "--compare" in line
@@ -125,7 +126,7 @@ def test_names_for_people() -> None:
     assert people_name("h264-floor") == "H.264, its floor"
     assert people_name("h264-zerolatency-crf44") == "H.264, CRF 44"
     assert people_name("h264-crf23") == "H.264, CRF 23, offline"
-    assert people_name("vvc-lowdelay-qp47") == "H.266 (VVC), QP 47"
+    assert people_name("vvc-lowdelay-qp47") == "VVC, QP 47"
     assert (
         people_name("ours-5-nohints-noaudio-lookahead1") == "Pinhole, 5 fps, without hints, without audio, look-ahead 1"
     )
