@@ -6,8 +6,8 @@ import { compareSlider } from "./compare_slider.js";
 const FOLDER = "/compare/";
 const FIGURES = [
   ["kbps", "kb/s", 2],
-  ["bpp", "bit a pixel", 5],
-  ["bpp_with_still", "bit a pixel, with the still", 5],
+  ["bpp", "bit/pixel", 5],
+  ["bpp_with_still", "bit/pixel with the still", 5],
   ["psnr", "PSNR, dB", 1],
   ["ssim", "SSIM", 3],
   ["vmaf", "VMAF", 1],

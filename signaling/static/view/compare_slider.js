@@ -94,7 +94,7 @@ function label(side) {
 /** @param {HTMLElement} into @param {Shown} shown */
 function describe(into, { name, kbps, psnr, still_bytes: still }) {
   const parts = kbps === null ? ["not coded"] : [rate(kbps)];
-  if (still) parts[0] += ` + one ${(still / 1000).toFixed(1)} kB still`;
+  if (still) parts.push(`+ one ${(still / 1000).toFixed(1)} kB still`);
   if (psnr !== null) parts.push(`PSNR ${psnr.toFixed(1)} dB`);
   into.replaceChildren(element("b", {}, name), ...parts.map((part) => element("span", {}, part)));
 }

@@ -238,7 +238,7 @@ def test_the_table_has_every_codec_and_its_headings(browser: Any, folder: Path) 
         names = tab.locator("tbody th[scope=row]").all_inner_texts()
         assert names == [row["name"] for row in rows]
         heads = tab.locator("thead th[scope=col]").all_inner_texts()
-        assert heads == ["Codec", "kb/s", "bit a pixel", "bit a pixel, with the still", "PSNR, dB", "SSIM"]
+        assert heads == ["Codec", "kb/s", "bit/pixel", "bit/pixel with the still", "PSNR, dB", "SSIM"]
         assert "The built-in source" in tab.inner_text("caption")
         cells = tab.locator("tbody tr >> nth=3").locator("td").all_inner_texts()
         assert cells[0] == f"{rows[3]['kbps']:.2f}" and len(cells) == 5
