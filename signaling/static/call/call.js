@@ -27,6 +27,7 @@ const PING_MS = 5000;
  * @property {(values: Record<string, number | string>) => void} statistics
  * @property {(message: any) => void} request NeedStill and Refresh
  * @property {(reason: string) => void} bye the other side left
+ * @property {(quiet: boolean) => void} quiet whether nothing comes from the other side any more
  * @property {(there: boolean) => void} server whether the signaling server answers
  */
 
@@ -108,6 +109,7 @@ export class Call {
       control: (data) => this._control(data),
       tick: (data) => this._events.picture(data),
       stream: (stream) => this._events.stream(stream),
+      quiet: (quiet) => this._events.quiet(quiet),
       candidates: (fragment) => (location ? trickle(fragment) : early.push(fragment)),
     });
     this.peer = peer;

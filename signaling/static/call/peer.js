@@ -16,6 +16,7 @@ const BYE_MS = 150;
  * @property {(data: Uint8Array) => void} control
  * @property {(data: Uint8Array) => void} tick
  * @property {(stream: MediaStream) => void} stream what comes down
+ * @property {(quiet: boolean) => void} quiet whether nothing comes from the other side any more
  * @property {(fragment: string) => void} candidates found after the offer went (RFC 8840)
  */
 
@@ -45,6 +46,7 @@ export class Peer {
     this._pc.onconnectionstatechange = () => {
       const state = this._pc.connectionState;
       if (state === "failed" || state === "closed") this._end(this._opened ? "lost" : "failed");
+      else if (this._opened && !this._closed) events.quiet(state === "disconnected");
     };
     // Firefox before 113 knows the state of the transport alone.
     this._pc.oniceconnectionstatechange = () => {

@@ -5,7 +5,7 @@
 
 export const TICK_MS = 40;
 const PIXELS = 256 * 256;
-const LATELY_MS = 5000;
+const LATELY_MS = 3000; // as the receiver
 const IPV4_AND_UDP = 28; // bytes of headers that getStats leaves out of a packet
 
 /** Kilobits (1000) a second; 0 over no time. @param {number} bytes @param {number} seconds */
@@ -152,7 +152,7 @@ export class Report {
     return this._first === null ? 0 : (this._latest - this._first + TICK_MS) / 1000;
   }
 
-  /** Rates of the last five seconds, kb/s; null before there are two samples. */
+  /** Rates of the last three seconds, kb/s; null before there are two samples. */
   get lately() {
     const [a, b] = [this._samples[0], this._samples[this._samples.length - 1]];
     if (!a || !b || b.at - a.at < 500) return null;

@@ -58,6 +58,10 @@ export class Sending {
     return this._fps;
   }
 
+  get hints() {
+    return this._hints;
+  }
+
   get camera() {
     return this._camera;
   }

@@ -133,14 +133,13 @@ export const NOTICES = {
     text: "The connection was lost.",
     way: "This page is making a new one.",
   },
-  "voice-missing": {
-    text: "You send no voice.",
-    way: "There is no microphone in use.",
+  quiet: {
+    text: "Nothing comes from the other side any more.",
+    way: "The network may be pausing. This page makes a new connection if it does not come back.",
   },
   left: {
     text: "You have left the call.",
     way: "",
-    actions: ["again"],
   },
 };
 
@@ -153,7 +152,6 @@ const LABELS = {
   link: "Use another link",
   retry: "Try again",
   reload: "Reload",
-  again: "Join again",
 };
 
 /** Shows one message at a time in a box. */

@@ -20,7 +20,7 @@ export function figuresOf(report, sends, stream) {
     wire_kbps: own ? lately.wireKbps : sends ? null : number("wire_kbps"),
     bpp: own ? lately.bpp : sends ? null : number("bpp"),
     latency_ms: there === null ? null : there + (back ?? 0),
-    latency_parts: there === null || back === null ? "" : `${there.toFixed(0)} until drawn + ${back.toFixed(0)} back to you`,
+    latency_parts: there === null || back === null ? "" : `${there.toFixed(0)} until drawn, ${back.toFixed(0)} back`,
     fps: number("fps") ?? lately?.shownFps ?? null,
     lost: number("lost"),
     concealed: number("concealed"),

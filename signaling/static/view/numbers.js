@@ -39,11 +39,11 @@ export class Numbers {
     this._sentTitle = heading("What is sent");
     this._shownTitle = heading("What is shown");
     const sent = element("dl", "figures");
-    sent.append(...SENT.map((row) => this._row(...row)));
+    sent.append(...SENT.map(([id, name, unit, digits]) => this._row(id, name, unit, digits)));
     const shown = element("dl", "figures");
-    shown.append(...SHOWN.map((row) => this._row(...row)));
+    shown.append(...SHOWN.map(([id, name, unit, digits]) => this._row(id, name, unit, digits)));
     this._parts = element("small", "", "latency_parts");
-    this._rows.get("latency_ms")?.text.parentElement?.append(this._parts);
+    shown.firstElementChild?.append(this._parts);
     const engine = element("div", "wide");
     this._engine = element("b", "", "engine");
     this._engine.textContent = "–";

@@ -8,6 +8,7 @@ import { Source } from "../source/source.js";
 import { Square } from "../source/square.js";
 import { Pixels } from "./pixels.js";
 
+const PATIENCE_MS = 2000;
 const byId = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
 
 export class OwnPicture {
@@ -36,12 +37,13 @@ export class OwnPicture {
     byId("adjust").addEventListener("click", () => this.open(byId("adjust").getAttribute("aria-expanded") !== "true"));
   }
 
-  /** Fetch what finds faces, once. */
+  /** Fetch what finds faces, once. Resolves when it is there, or when that takes too long for a call to wait. */
   load() {
     this._loading ??= this.faces.load().then(() => {
       if (this.source.ready) this._follow(true);
       else this.showFollow();
     });
+    return Promise.race([this._loading, new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]);
   }
 
   /** A source was chosen. */

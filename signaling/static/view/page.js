@@ -28,6 +28,7 @@ const byId = (/** @type {string} */ id) => /** @type {any} */ (document.getEleme
 
 export class Page {
   constructor() {
+    /** @type {keyof typeof STATES} */
     this.state = "no-link";
     /** @type {import("../call/link.js").Link | null} */
     this._link = null;
@@ -79,7 +80,7 @@ export class Page {
     byId("download").addEventListener("click", () => this._download());
     window.addEventListener("pagehide", () => this.leave());
     window.addEventListener("hashchange", () => this._readLink());
-    const show = makeTabs(document.querySelector('[role="tablist"]'), (panel) => this._tab(panel));
+    const show = makeTabs(byId("tabs"), (panel) => this._tab(panel));
     if (this._readLink() === "#compare") show("tab-compare");
   }
 
@@ -210,15 +211,16 @@ export class Page {
     this.notice.clear();
     this._setState("joining");
     this._join.setBusy(true);
-    const fps = this._join.fps;
-    const hints = this.own.faces.hints;
-    this.report = new Report({ place: `${link.direction}/${link.role}`, source: this._source.kind, fps, hints },
-      navigator.userAgent);
+    const { fps } = this._join;
+    const place = `${link.direction}/${link.role}`;
     try {
       if (sends) await this._source.startSound();
       const prior = sends ? await (this._prior ?? loadPrior()) : null;
       const member = await memberOf(window);
+      if (sends) await this.own.load();
       if (turn !== this._turn) return;
+      const { hints } = this.own.faces;
+      this.report = new Report({ place, source: this._source.kind, fps, hints }, navigator.userAgent);
       const call = new Call(link, member, () => this._source.voice, this._events(turn));
       this._call = call;
       if (prior) this._sending = new Sending(prior, { hints, fps, name: "Browser" }, this.report, call.clock);
@@ -226,7 +228,7 @@ export class Page {
       await call.run();
     } catch (error) {
       if (turn !== this._turn) return;
-      await this._end();
+      this._end();
       this._fail(asFailure(error, "connection-failed"));
     } finally {
       if (turn === this._turn) this._join.setBusy(false);
@@ -235,11 +237,8 @@ export class Page {
 
   /** Leaves, and lets go of everything. */
   async leave() {
-    if (!this._call && this.state !== "joining") {
-      this._stopSource();
-      return;
-    }
     this._stopSource();
+    if (!this._call && this.state !== "joining") return;
     const ended = this._end("left the call");
     this._join.setBusy(false);
     this.notice.show("left", "", true);
@@ -285,6 +284,7 @@ export class Page {
         this._otherLeft = true;
         this.notice.show("other-left");
       }),
+      quiet: mine((quiet) => (quiet ? this.notice.show("quiet") : this.notice.clear("quiet"))),
       server: mine((there) => (there ? this.notice.clear("server-silent") : this.notice.show("server-silent"))),
     };
   }
@@ -311,7 +311,7 @@ export class Page {
     byId("mute").disabled = sends && !this._source.voice;
     byId("slow").setAttribute("aria-pressed", String(this._sending?.fps === 5));
     this._showCamera(true);
-    byId("leave").focus({ preventScroll: true });
+    byId("call").focus({ preventScroll: true });
     clearInterval(this._seconds);
     this._seconds = window.setInterval(() => this._everySecond(), 1000);
   }
@@ -352,8 +352,8 @@ export class Page {
     const counters = this._call?.peer ? digest(await this._call.peer.stats()) : null;
     if (turn !== this._turn) return;
     report.sample(performance.now(), counters);
-    const stream = { fps: this._sending?.fps ?? 25, hints: this._sending ? this.own.faces.hints : true };
-    this._numbers.update(figuresOf(report, this._sending !== null, stream));
+    // Who only watches is not told what the stream is like; most are like this.
+    this._numbers.update(figuresOf(report, this._sending !== null, this._sending ?? { fps: 25, hints: true }));
   }
 
   /** @param {import("../call/failure.js").Failure} failure */
