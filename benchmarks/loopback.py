@@ -23,6 +23,7 @@ from .report import Row
 from .smoothness import beat_or_none, recorded_motion
 
 ROOM = "loopback"
+BROWSER = "browser"
 _OF_ONE_SIDE = ("role", "settings", "failure")
 LINK_PORT = 8080
 START_S = 60.0
@@ -31,11 +32,12 @@ START_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class CallConfig:
-    """source: a file, or "demo". seconds: of the call as shown, None until Ctrl-C. loss: share of packets dropped.
+    """source: a file, "demo", or "browser" where the page sends and there is no sender of ours. seconds: of the call as shown, None until Ctrl-C. loss: share of packets dropped.
 
     lookahead: 0 or 1 frames at 5 fps, None for the receiver's default. teeth: whether the receiver restores them.
     backend, precision: of its networks. beat:
-    measure from a recording (a temporary one without `output`) whether the shown pictures beat at 5 Hz.
+    measure from a recording (a temporary one without `output`) whether the shown pictures beat at 5 Hz. compare: folder
+    of `bpp --compare` for the page.
     """
 
     source: str
@@ -53,6 +55,7 @@ class CallConfig:
     backend: str = "auto"
     precision: str | None = None
     beat: bool = False
+    compare: Path | None = None
     sender_arguments: tuple[str, ...] = ()
     receiver_arguments: tuple[str, ...] = ()
 
@@ -103,28 +106,32 @@ def run_call(
             processes.start("signaling", commands["signaling"], prefix=prefixes["signaling"])
             processes.wait_for_port(port, connect=link.probe("receiver") if link else None)
             processes.start("receiver", commands["receiver"], terminal, prefixes["receiver"])
-            processes.start("sender", commands["sender"], prefix=prefixes["sender"])
-            processes.wait("receiver", None if config.seconds is None else config.seconds + START_S)
-            processes.end("sender")
+            if "sender" in commands:
+                processes.start("sender", commands["sender"], prefix=prefixes["sender"])
+            # who sends from a browser may take a while to begin
+            limited = config.seconds is not None and "sender" in commands
+            processes.wait("receiver", (config.seconds or 0) + START_S if limited else None)
+            if "sender" in commands:
+                processes.end("sender")
         except KeyboardInterrupt:
             interrupted = True
         processes.stop()
-        sides = {name: _read(path) for name, path in reports.items()}
+        sides = {name: _read(path) for name, path in reports.items() if name in commands}
         if interrupted and not sides["receiver"]:
             raise KeyboardInterrupt
         for name, side in sides.items():
             if not side:
                 last = " ".join(list(processes.children[name].lines)[-1:])
                 raise UserError(f"{name} has left no report; its last line: {last}")
-        report = merge(sides["sender"], sides["receiver"])
+        report = merge(sides.get("sender", {}), sides["receiver"])
         if config.beat and config.output is not None and config.output.is_file():
             report["beat_5hz"] = {"shown": beat_or_none(recorded_motion(config.output))}
         shown = [shlex.join(["python", *line]).replace(folder, "TMP") for line in commands.values()]
-        return CallResult(report, sides["sender"], sides["receiver"], interrupted, shown)
+        return CallResult(report, sides.get("sender", {}), sides["receiver"], interrupted, shown)
 
 
 def command_lines(config: CallConfig, url: str, port: int, reports: Mapping[str, Path]) -> dict[str, list[str]]:
-    """Arguments of the three interpreters."""
+    """Arguments of the three interpreters, or of two where a browser sends."""
     place = ["--signaling", url, "--room", ROOM]
     receiver = ["-m", "receiver.main", *place, "--show", config.show, "--report", str(reports["receiver"])]
     if config.output is not None:
@@ -148,11 +155,13 @@ def command_lines(config: CallConfig, url: str, port: int, reports: Mapping[str,
         sender.append("--no-hints")
     if config.profile is not None:
         sender += ["--profile", config.profile]
-    return {
-        "signaling": ["-m", "signaling.main", "--host", urlsplit(url).hostname or url, "--port", str(port)],
-        "receiver": [*receiver, *config.receiver_arguments],
-        "sender": [*sender, *config.sender_arguments],
-    }
+    signaling = ["-m", "signaling.main", "--host", urlsplit(url).hostname or url, "--port", str(port)]
+    if config.compare is not None:
+        signaling += ["--compare", str(config.compare)]
+    commands = {"signaling": signaling, "receiver": [*receiver, *config.receiver_arguments]}
+    if config.source != BROWSER:
+        commands["sender"] = [*sender, *config.sender_arguments]
+    return commands
 
 
 def merge(sender: Mapping[str, Any], receiver: Mapping[str, Any]) -> dict[str, Any]:

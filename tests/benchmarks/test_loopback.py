@@ -28,7 +28,7 @@ SIGNALING = """
 """
 RECEIVER = """
     import json, sys, time
-    print("the call is shown at http://127.0.0.1:1234/", flush=True)
+    print("page http://127.0.0.1:1234/", flush=True)
     print("25.0 fps  2.2 kb/s face", flush=True)
     try:
         time.sleep(float(sys.argv[2]))
@@ -153,6 +153,21 @@ def test_call_refuses_a_missing_file_before_it_starts_anything(monkeypatch: pyte
         assert exit_.value.code == 2
 
 
+def test_a_browser_that_sends_needs_no_sender(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = CallConfig("browser", seconds=0.3, show="join", compare=tmp_path)
+    lines = command_lines(config, "http://127.0.0.1:5", 5, REPORTS)
+    assert set(lines) == {"signaling", "receiver"} and "join" in lines["receiver"]
+    assert lines["signaling"][-2:] == ["--compare", str(tmp_path)]
+    made = fakes(0.3)
+    monkeypatch.setattr(
+        loopback, "command_lines", lambda *args: {k: v for k, v in made(*args).items() if k != "sender"}
+    )
+    result = run_call(config)
+    assert result.report["fps_shown"] == 25.0 and not result.sender
+    with pytest.raises(UserError, match="leave --show window out"):
+        demo.main(["--source", "browser", "--show", "window", "--out", str(tmp_path)])
+
+
 class FakeTerminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -161,6 +176,7 @@ class FakeTerminal(io.StringIO):
 def test_the_demos_terminal_keeps_the_live_line_last() -> None:
     out = FakeTerminal()
     show = demo.Terminal(out)
+    show("receiver", "receiver: a browser watches at http://127.0.0.1:9/#room=x&token=abc")
     show("receiver", "receiver: page http://127.0.0.1:9/")
     show("receiver", "receiver: 25.0 fps  face 2.0 kb/s")
     show("sender", "sender: 25.0 fps  face 2.0 kb/s  voice 11 kb/s")

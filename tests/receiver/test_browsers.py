@@ -253,7 +253,7 @@ def test_a_viewer_watches_a_call_of_our_own_ends(tmp_path: Path, monkeypatch: py
         await sender.call.leave()
         child.terminate()
         _, err = await output(child)
-        assert child.returncode == 0, err
+        assert child.returncode == 143 and not err  # SIGTERM, with nothing to write
 
     with_signaling(tmp_path, monkeypatch, scenario)
 
