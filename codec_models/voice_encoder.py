@@ -63,5 +63,6 @@ def _codec(kbps: float, frame_ms: int) -> AudioCodecContext:
         "vbr": "on",
         "compression_level": "10",
     }
+    codec.thread_count = 1  # libopus has no use for the threads that FFmpeg would start
     codec.open()
     return codec

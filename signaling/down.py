@@ -16,6 +16,7 @@ from fractions import Fraction
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from numpy.typing import NDArray
@@ -94,7 +95,8 @@ class Down:
         counted = tick * _PER_TICK
         if self._offset is None or abs(counted + self._offset - now) > _ASTRAY:
             self._offset = now - counted
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        planes = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), np.uint8)  # what the encoder takes
+        frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
         frame.pts, frame.time_base = counted + self._offset, Fraction(1, _VIDEO_CLOCK)
         self.video.push(frame)
         self.pictures += 1
@@ -117,6 +119,7 @@ class Down:
     def close(self) -> None:
         """Nothing more will be shown."""
         self.send_low = lambda message: None
+        self._encoder = None
         with contextlib.suppress(Exception):
             self.video.stop()
             self.voice.stop()
