@@ -82,6 +82,7 @@ export class OwnPicture {
   open(open) {
     this.setAway(!open);
     if (!open) return;
+    this._square.draw(); // it is hidden where there is no room for it
     byId("own").scrollIntoView?.({ block: "nearest" });
     byId("square").focus({ preventScroll: true });
   }
