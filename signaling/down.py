@@ -86,18 +86,20 @@ class Down:
         self._encoder: VoiceEncoder | None = None
         self._samples: NDArray[np.int16] = np.zeros(0, np.int16)
         self._voice_pts = 0
-        self._offset: int | None = None
+        self._offset, self._last_pts = 0, -1
         self._started = time.monotonic()
 
     def picture(self, tick: int, picture: NDArray[np.uint8], low: NDArray[np.uint8] | None) -> None:
         """Show the picture (256, 256, 3) uint8 RGB of a tick, and the newest 8x8 picture (8, 8, 3)."""
         now = round((time.monotonic() - self._started) * _VIDEO_CLOCK)
-        counted = tick * _PER_TICK
-        if self._offset is None or abs(counted + self._offset - now) > _ASTRAY:
-            self._offset = now - counted
+        pts = tick * _PER_TICK + self._offset
+        if not self._last_pts < pts or abs(pts - now) > _ASTRAY:
+            pts = max(now, self._last_pts + _PER_TICK // 4)  # a browser drops what goes back in time
+            self._offset = pts - tick * _PER_TICK
+        self._last_pts = pts
         planes = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), np.uint8)  # what the encoder takes
         frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
-        frame.pts, frame.time_base = counted + self._offset, Fraction(1, _VIDEO_CLOCK)
+        frame.pts, frame.time_base = pts, Fraction(1, _VIDEO_CLOCK)
         self.video.push(frame)
         self.pictures += 1
         if low is not None:
