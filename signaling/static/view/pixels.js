@@ -21,7 +21,7 @@ export class Pixels {
   }
 
   clear() {
-    this._context.fillStyle = "#000";
+    this._context.fillStyle = "#08090c";
     this._context.fillRect(0, 0, 8, 8);
   }
 }
