@@ -118,6 +118,12 @@ export class Report {
     this.stillBytes += bytes;
   }
 
+  /** So many more were shown. @param {number} pictures @param {number} sinceJoin ms */
+  picture(pictures, sinceJoin) {
+    this.firstPictureMs ??= sinceJoin;
+    this.shown += pictures;
+  }
+
   /** Another connection: its counters begin at 0. @param {number} now */
   connected(now) {
     this._last = null;

@@ -91,7 +91,7 @@ export class FaceFinder {
     const found = confidence >= SURE && points.every(Number.isFinite);
     this._cost += 0.05 * (performance.now() - began - this._cost);
     if (!found || !this._hintsOf) return null;
-    if (!this._detector) this._saw(outlineOf(points, box));
+    if (!this._detector || this._outline === null) this._saw(outlineOf(points, box));
     return { points, hints: this._hintsOf(points) };
   }
 

@@ -15,6 +15,7 @@ import { OwnPicture } from "./own.js";
 import { makeTabs } from "./tabs.js";
 import { WatchView } from "./watch.js";
 
+const LAST_MS = 200;
 const STATES = {
   "no-link": "",
   ready: "Not in a call",
@@ -53,7 +54,7 @@ export class Page {
       onLost: () => this._cameraLost(),
     });
     this._source = this.own.source;
-    this.watch = new WatchView((pictures) => this._pictures(pictures));
+    this.watch = new WatchView((pictures) => this.report.picture(pictures, performance.now() - this._joinedAt));
     this._numbers = new Numbers(byId("numbers"));
     this.error = new Message(byId("error"), ERRORS, {
       camera: () => this._join.camera(),
@@ -76,7 +77,7 @@ export class Page {
     byId("mute").addEventListener("click", () => this._mute());
     byId("camera-off").addEventListener("click", () => this._setCamera(!this._sending?.camera));
     byId("slow").addEventListener("click", () => this._slow());
-    byId("leave").addEventListener("click", () => this.leave());
+    byId("leave").addEventListener("click", () => this._countLast().then(() => this.leave()));
     byId("download").addEventListener("click", () => this._download());
     window.addEventListener("pagehide", () => this.leave());
     window.addEventListener("hashchange", () => this._readLink());
@@ -235,12 +236,16 @@ export class Page {
     }
   }
 
+  /** Count what was sent since the last full second, for the report. */
+  async _countLast() {
+    await Promise.race([this._everySecond(), new Promise((resolve) => setTimeout(resolve, LAST_MS))]);
+  }
+
   /** Leaves, and lets go of everything. */
   async leave() {
     this._stopSource();
     if (!this._call && this.state !== "joining") return;
     const ended = this._end("left the call");
-    this._join.setBusy(false);
     this.notice.show("left", "", true);
     await ended;
   }
@@ -339,12 +344,6 @@ export class Page {
     const { view } = values;
     if (view === "loop" || view === "other" || view === "viewer") this.watch.setView(view);
     this._setState(this.state);
-  }
-
-  /** @param {number} pictures */
-  _pictures(pictures) {
-    this.report.firstPictureMs ??= performance.now() - this._joinedAt;
-    this.report.shown += pictures;
   }
 
   async _everySecond() {
