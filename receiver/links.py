@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import webbrowser
@@ -9,6 +10,8 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from signaling.call import Place
+
+from .terminal import Terminal
 
 
 def link(place: Place, role: str, tokens: Mapping[str, str]) -> str | None:
@@ -20,8 +23,17 @@ def link(place: Place, role: str, tokens: Mapping[str, str]) -> str | None:
     return f"{place.url.rstrip('/')}/#{urlencode({'room': place.room, 'place': seat, 'token': token}, safe='/')}"
 
 
-def open_browser(address: str) -> None:
-    """Open the page where there is a browser; takes up to seconds, so not on an event loop."""
+def show_page(address: str | None, terminal: Terminal) -> None:
+    """Tell the page's address and open it; on an event loop. None: this side has no token for it."""
+    if address is None:
+        terminal.warn("no page: who opened the room has the tokens for it; use --show window or --output")
+        return
+    terminal.say(f"page {address}")
+    asyncio.get_running_loop().run_in_executor(None, _open, address)
+
+
+def _open(address: str) -> None:
+    """Where there is a browser; takes up to seconds."""
     with contextlib.suppress(Exception):
         if (
             os.environ.get("DISPLAY")

@@ -13,9 +13,8 @@ from typing import Any
 
 from aiortc import RTCIceServer
 
-from codec_models.bitstream.errors import BitstreamError
 from codec_models.bitstream.face import area_8x8
-from codec_models.bitstream.still import IdentityStill, decode_still
+from codec_models.bitstream.still import IdentityStill
 from codec_models.bitstream.timing import TICK_MS
 from codec_models.errors import UserError
 from codec_models.reconstruction import Reconstructor
@@ -24,7 +23,8 @@ from signaling.control import Bye, ControlMessage, Hello, Refresh, Statistics, S
 from signaling.tokens import load_tokens
 
 from .display import Window
-from .links import link, open_browser
+from .incoming_stills import IncomingStills
+from .links import link, show_page
 from .live_figures import LiveFigures
 from .lossylink import simulated
 from .playout import PlayedTick, Playout
@@ -114,8 +114,7 @@ class Session:
         self._left: float | None = None
         self._state = "Waiting for the sender"
         self._live = False
-        self._still: Still | None = None
-        self._decoding: asyncio.Task[None] | None = None
+        self._stills = IncomingStills(self._still_came)
         self._live_figures = LiveFigures(self._playout, self._shown, self._received_bytes)
 
     @property
@@ -225,10 +224,8 @@ class Session:
 
     def control(self, message: ControlMessage) -> None:
         match message:
-            case Still():
-                self._still = message
-                if self._decoding is None or self._decoding.done():
-                    self._decoding = asyncio.ensure_future(self._decode_stills())
+            case Still(_, data):
+                self._stills.add(data)
             case Hello() if message != self._hello:
                 self._greet(message)
             case Statistics() if self._call is not None:
@@ -307,21 +304,16 @@ class Session:
         """The oldest that waits: where the wait has become shorter, a later one's time comes before it."""
         self.screen.voice(self._voices.popleft().live)
 
-    async def _decode_stills(self) -> None:
-        """One at a time, in a thread; of several that wait only the newest counts."""
-        while self._still is not None:
-            message, self._still = self._still, None
-            try:
-                still: IdentityStill | None = await asyncio.to_thread(decode_still, message.data)
-            except BitstreamError as e:
-                still = None
-                self.terminal.warn(f"a corrupt identity still ({e}), asking for another", "still", time.monotonic())
-            self._requests.still(time.monotonic(), still is not None)
-            if still is not None:
-                self._playout.traffic.identities += 1
-                self._playout.traffic.identity_bytes += len(message.data)
-                self._still_check.still(area_8x8(still.picture))
-                self._renderer.set_identity(still)
+    def _still_came(self, still: IdentityStill | None, data: bytes, why_not: str) -> None:
+        now = time.monotonic()
+        self._requests.still(now, still is not None)
+        if still is None:
+            self.terminal.warn(f"a corrupt identity still ({why_not}), asking for another", "still", now)
+            return
+        self._playout.traffic.identities += 1
+        self._playout.traffic.identity_bytes += len(data)
+        self._still_check.still(area_8x8(still.picture))
+        self._renderer.set_identity(still)
 
     def _ask(self, now: float) -> None:
         for request in self._requests.due(now, self._live and self._playout.needs_refresh):
@@ -382,8 +374,7 @@ class Session:
         self._ended = time.monotonic()
         if self._timer is not None:
             self._timer.cancel()
-        if self._decoding is not None:
-            self._decoding.cancel()
+        self._stills.cancel()
         self.terminal.close()
         self._state, self._live = "The call has ended", False
         writing = asyncio.create_task(asyncio.to_thread(self._stop_threads))
@@ -404,25 +395,21 @@ class Session:
 
     async def _announce(self, call: ReceivingCall) -> None:
         """Say how others get in, and let browsers watch where this side may."""
-        place = self.config.place
+        place, say = self.config.place, self.terminal.say
         tokens = call.room_tokens or load_tokens(place.url, place.room)
         if call.room_tokens is not None and (token := tokens.get(f"{place.direction}/sender")):
-            self.terminal.say(f"room {place.room} is open; a sender on another machine joins with --token {token}")
+            say(f"room {place.room} is open; a sender on another machine joins with --token {token}")
         if address := link(place, "sender", tokens):
-            self.terminal.say(f"a browser sends at {address}")
+            say(f"a browser sends at {address}")
         if self._other is None and (address := link(place, "viewer", tokens)):
             own = dataclasses.replace(place, token=place.token or tokens.get(f"{place.direction}/receiver"))
             viewers = Viewers(own, self.config.ice_servers, self.screen, lambda: self.for_browsers("viewer"))
             if await viewers.join():
                 self._viewers = viewers
-                self.terminal.say(f"a browser watches at {address}")
+                say(f"a browser watches at {address}")
         if self.config.page is not None:
-            if address := link(place, self.config.page, tokens):
-                self.terminal.say(f"page {address}")
-                asyncio.get_running_loop().run_in_executor(None, open_browser, address)
-            else:
-                self.terminal.warn("no page: who opened the room has the tokens for it; use --show window or --output")
-        self.terminal.say(f"waiting for the sender in room {place.room}")
+            show_page(link(place, self.config.page, tokens), self.terminal)
+        say(f"waiting for the sender in room {place.room}")
 
     def _warn_from_thread(self, text: str) -> None:
         if self._loop is not None and not self._loop.is_closed():

@@ -15,9 +15,9 @@ from codec_models.bitstream.packet import unpack
 from tests.signaling.browser.call_parts import (
     CHROMIUM,
     LOUDNESS,
+    NOTHING_OPEN,
     PICTURES,
     PIXELS,
-    STILL_OPEN,
     Stage,
     fake_devices,
     on_stage,
@@ -74,7 +74,7 @@ def test_a_camera_in_a_loop(tmp_path: Path, devices: tuple[str, str]) -> None:
         await tab.click("#leave")
         own = await play.report(tab)
         await seen(tab, "pinhole.state !== 'connected'")
-        assert await tab.evaluate(STILL_OPEN) == {"peers": 0, "tracks": 0, "workers": 0, "contexts": 0}
+        await seen(tab, NOTHING_OPEN)
         assert await receiver.ended() == 0, receiver.lines
         theirs = json.loads(report.read_text())
         seconds = theirs["seconds"]
@@ -115,7 +115,7 @@ def test_twenty_joins_leave_nothing_behind(tmp_path: Path, devices: tuple[str, s
             await seen(tab, "pinhole.pictures > 3")
             await tab.click("#leave")
             await seen(tab, "!!document.getElementById('join-button').offsetParent")
-            await seen(tab, f"JSON.stringify({STILL_OPEN}) === '{json.dumps(NOTHING, separators=(',', ':'))}'")
+            await seen(tab, NOTHING_OPEN)
             await asyncio.sleep(0.3)
             counted.append((receiver.files(), receiver.threads(), receiver.memory(), server.files()))
         files, threads, memory, server_files = zip(*counted, strict=True)
@@ -125,9 +125,6 @@ def test_twenty_joins_leave_nothing_behind(tmp_path: Path, devices: tuple[str, s
         assert not play.trouble
 
     on_stage(tmp_path, devices, scenario, 115)
-
-
-NOTHING = {"peers": 0, "tracks": 0, "workers": 0, "contexts": 0}
 
 
 def test_two_browsers_and_one_box(tmp_path: Path, devices: tuple[str, str]) -> None:
