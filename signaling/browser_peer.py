@@ -2,17 +2,22 @@
 
 The data channel "ticks" (id 1, unordered, no retransmission) carries one message a tick to us: u32 big endian tick
 number, then a tick packet (`codec_models.bitstream.packet`) of one tick without voice; and one a picture from us: u32
-tick, then the 8x8 RGB picture it was drawn from (192 bytes). What goes over "control" is as between our own ends.
+tick, then the 8x8 RGB picture it was drawn from (192 bytes). What goes over "control" is as between our own ends. A
+browser that can puts its tick messages into its voice packets (`codec_models.bitstream.voice_frame`).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from aiortc import RTCIceServer, RTCRtpTransceiver
 from aiortc.exceptions import InvalidStateError
+
+from codec_models.bitstream.errors import BitstreamError
+from codec_models.bitstream.voice_frame import ATTRIBUTE, unpack_voice_frame
 
 from . import aiortc_hook
 from .description import for_a_browser
@@ -31,6 +36,8 @@ class BrowserPeer(Peer):
     """Answers browsers. down: what it shows them; role: "receiver" where they send, "screen" where they only watch."""
 
     _FLOW = Flow.VOICE
+    _framed = False
+    """Whether voice packets carry tick messages."""
 
     def __init__(
         self,
@@ -59,6 +66,7 @@ class BrowserPeer(Peer):
 
     async def answer(self, offer: str) -> str:
         """Take the browser's SDP offer and return the answer. Raises DescriptionError."""
+        self._framed = ATTRIBUTE in offer.splitlines()
         return for_a_browser(await super().answer(offer), VOICE_KBPS)
 
     async def close(self) -> None:
@@ -72,6 +80,19 @@ class BrowserPeer(Peer):
                 self._ticks.send(message)
             except (InvalidStateError, ValueError):
                 return
+
+    def _voice(self, packet: ReceivedPacket) -> None:
+        if not self._framed:
+            super()._voice(packet)
+            return
+        try:
+            messages, opus = unpack_voice_frame(packet.payload)
+        except BitstreamError:
+            messages, opus = (b"",), b""  # for the count of what is no packet of ours
+        for message in messages:
+            self._call(self._events.packet, ReceivedPacket(0, 0, message, packet.arrival, Flow.FACES))
+        if opus:
+            super()._voice(dataclasses.replace(packet, payload=opus))
 
     def _on_face(self, data: Any) -> None:
         now = time.monotonic()

@@ -227,7 +227,11 @@ class Peer:
         if not self.connected or len(packet.payload) > MAX_PAYLOAD_BYTES or not self._packets.take(now):
             return
         timestamp, sequence = self._timestamp(packet.timestamp), self._sequence(packet.sequence_number)
-        self._call(self._events.packet, ReceivedPacket(timestamp, sequence, packet.payload, now, self._FLOW))
+        self._voice(ReceivedPacket(timestamp, sequence, packet.payload, now, self._FLOW))
+
+    def _voice(self, packet: ReceivedPacket) -> None:
+        """A packet of the audio stream."""
+        self._call(self._events.packet, packet)
 
     def _on_message(self, data: Any) -> None:
         if self._closed or not isinstance(data, bytes):
