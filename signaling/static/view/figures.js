@@ -2,12 +2,13 @@
 
 /**
  * @param {import("../call/report.js").Report} report
+ * @param {Record<string, number | string> | null} statistics what the receiver tells, null while there is none
  * @param {boolean} sends whether this page sends a picture: then it counts what is sent itself
  * @param {{fps: 25 | 5, hints: boolean}} stream
  * @returns {import("./numbers.js").Figures}
  */
-export function figuresOf(report, sends, stream) {
-  const told = report.statistics ?? {};
+export function figuresOf(report, statistics, sends, stream) {
+  const told = statistics ?? {};
   const number = (/** @type {string} */ key) => (typeof told[key] === "number" ? told[key] : null);
   const { lately, wayBackMs } = report;
   const own = sends && lately !== null;

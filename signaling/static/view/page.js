@@ -12,6 +12,7 @@ import { figuresOf } from "./figures.js";
 import { JoinView } from "./join.js";
 import { Numbers } from "./numbers.js";
 import { OwnPicture } from "./own.js";
+import { saveJson } from "./save.js";
 import { makeTabs } from "./tabs.js";
 import { WatchView } from "./watch.js";
 
@@ -280,7 +281,10 @@ export class Page {
     return {
       state: mine((state) => this._callState(state)),
       opened: mine((peer) => this._opened(peer)),
-      closed: mine(() => this._sending?.detach()),
+      closed: mine(() => {
+        this._sending?.detach();
+        this.watch.lose();
+      }),
       stream: mine((stream) => this.watch.setStream(stream)),
       picture: mine((data) => this._low(data)),
       statistics: mine((values) => this._statistics(values)),
@@ -351,8 +355,9 @@ export class Page {
     const counters = this._call?.peer ? digest(await this._call.peer.stats()) : null;
     if (turn !== this._turn) return;
     report.sample(performance.now(), counters);
+    const told = this.state === "connected" ? report.statistics : null;
     // Who only watches is not told what the stream is like; most are like this.
-    this._numbers.update(figuresOf(report, this._sending !== null, this._sending ?? { fps: 25, hints: true }));
+    this._numbers.update(figuresOf(report, told, this._sending !== null, this._sending ?? { fps: 25, hints: true }));
   }
 
   /** @param {import("../call/failure.js").Failure} failure */
@@ -388,11 +393,7 @@ export class Page {
   }
 
   _download() {
-    const text = JSON.stringify({ made: new Date(pageTime()).toISOString(), ...this.report.summary() }, null, 1);
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
-    link.download = "pinhole-report.json";
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    const made = new Date(pageTime()).toISOString();
+    saveJson("pinhole-report.json", { made, ...this.report.summary() });
   }
 }

@@ -103,16 +103,23 @@ export class WatchView {
     if (!on) this._self.clear();
   }
 
+  /** The connection is gone; another may come. */
+  lose() {
+    this._stream = null;
+    this._video.srcObject = null;
+    this._presented = 0;
+    this._low.clear();
+    this._pip.clear();
+    byId("empty").hidden = false;
+    byId("badge").hidden = true;
+  }
+
   /** The call is over. */
   stop() {
     if (document.fullscreenElement) document.exitFullscreen().catch(() => {});
-    this._stream = null;
-    this._video.srcObject = null;
+    this.lose();
+    this._self.clear();
     this._view = null;
-    this._presented = 0;
-    for (const pixels of [this._low, this._pip, this._self]) pixels.clear();
-    byId("empty").hidden = false;
-    byId("badge").hidden = true;
     byId("sound").hidden = true;
   }
 

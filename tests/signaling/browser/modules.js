@@ -103,8 +103,8 @@ const calls = {
     return {
       summary: report.summary(),
       lately: seen,
-      own: figuresOf(report, true, { fps: 25, hints: true }),
-      watched: figuresOf(report, false, { fps: 25, hints: true }),
+      own: figuresOf(report, report.statistics, true, { fps: 25, hints: true }),
+      watched: figuresOf(report, report.statistics, false, { fps: 25, hints: true }),
     };
   },
   digest: ({ stats }) => digest(stats),
