@@ -20,7 +20,8 @@ import { TICK_MS } from "./report.js";
 
 export class Capture {
   /**
-   * @param {import("../source/source.js").Source} source @param {HTMLCanvasElement} canvas 256x256; shows what was cut out
+   * @param {import("../source/source.js").Source} source
+   * @param {HTMLCanvasElement} canvas 256x256; shows what was cut out
    * @param {import("../source/crop.js").Crop} crop @param {import("../source/faces.js").FaceFinder} faces
    * @param {(frame: Frame) => void} onFrame @param {(ticks: number) => void} onSkipped
    */
@@ -57,6 +58,12 @@ export class Capture {
   stop() {
     this._worker?.terminate();
     this._worker = null;
+  }
+
+  /** The ticks to come begin later by so many ms. @param {number} ms */
+  shift(ms) {
+    this._worker?.postMessage({ shift: ms });
+    this._start += ms;
   }
 
   get running() {

@@ -1,8 +1,11 @@
 /**
  * One peer connection, from its offer to its close: voice up, the drawn picture and voice down, two data channels.
  *
- * "control" (id 0) is ordered and reliable, "ticks" (id 1) neither; both are negotiated, so nothing is announced.
+ * "control" (id 0) is ordered and reliable, "ticks" (id 1) neither; both are negotiated, so nothing is announced. Where
+ * the browser lets a page at its voice packets, ticks travel in those (`voice_frames.js`).
  */
+
+import { VoiceFrames, announced } from "./voice_frames.js";
 
 const GATHER_MS = 1000;
 const MAX_WAITING_BYTES = 600;
@@ -39,6 +42,8 @@ export class Peer {
     this._pc.addTransceiver("video", { direction: "recvonly" });
     this._control = this._channel("control", 0, { ordered: true });
     this._ticks = this._channel("ticks", 1, { ordered: false, maxRetransmits: 0 });
+    const late = (/** @type {Uint8Array} */ message) => this._send(this._ticks, message);
+    this._frames = sends ? VoiceFrames.of(this._voice.sender, late) : null;
     this._control.onmessage = ({ data }) => this._message(data, events.control);
     this._ticks.onmessage = ({ data }) => this._message(data, events.tick);
     this._pc.ontrack = ({ track, streams }) => this._track(track, streams[0]);
@@ -72,7 +77,8 @@ export class Peer {
       });
     }
     this._offered = true;
-    return this._pc.localDescription?.sdp ?? "";
+    const sdp = this._pc.localDescription?.sdp ?? "";
+    return this._frames ? announced(sdp) : sdp;
   }
 
   /** @param {string} answer SDP */
@@ -92,7 +98,14 @@ export class Peer {
 
   /** @param {Uint8Array} data @returns {boolean} */
   sendTick(data) {
-    return this._send(this._ticks, data);
+    if (!this._frames?.flowing) return this._send(this._ticks, data);
+    this._frames.add(data);
+    return true;
+  }
+
+  /** Told by how many ms ticks should be later, to be ready just before a voice packet. @param {(ms: number) => void} shift */
+  onShift(shift) {
+    if (this._frames) this._frames.shift = shift;
   }
 
   /** Whether the link takes another tick now. */
@@ -120,6 +133,7 @@ export class Peer {
       await pause(20);
     }
     this._pc.close();
+    this._frames?.close();
     for (const track of this._stream.getTracks()) track.stop();
   }
 
@@ -144,6 +158,7 @@ export class Peer {
     if (this._closed) return;
     this._closed = true;
     this._pc.close();
+    this._frames?.close();
     this._events.closed(reason);
   }
 

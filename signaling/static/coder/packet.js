@@ -107,6 +107,18 @@ export function unpackShown(data) {
   return { tick: tickNumber(data), picture: data.subarray(4) };
 }
 
+/**
+ * A voice packet with tick messages in front (codec_models/bitstream/voice_frame.py).
+ * @param {Uint8Array[]} messages at most 3 @param {Uint8Array} opus
+ */
+export function packVoiceFrame(messages, opus) {
+  if (messages.length > 3 || messages.some((m) => m.length > 0xffff)) {
+    throw new RangeError("a voice frame carries at most 3 tick messages of at most 65535 bytes");
+  }
+  const parts = messages.flatMap((m) => [[m.length >>> 8, m.length & 255], m]);
+  return join([[messages.length], ...parts, opus]);
+}
+
 function tickNumber(data) {
   if (data.length < 4) throw new BitstreamError("a tick message without its number");
   return ((data[0] << 24) | (data[1] << 16) | (data[2] << 8) | data[3]) >>> 0;

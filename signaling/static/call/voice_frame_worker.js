@@ -1,0 +1,38 @@
+// An encoded transform: puts tick messages before the Opus packets that pass (codec_models/bitstream/voice_frame.py).
+//
+// Takes messages {message: Uint8Array, at: ms} and gives {passed: ms, waited: ms or null} for every voice packet, and
+// {late: Uint8Array} for a message that no packet came by for: the data channel takes that. Times are of the Unix clock.
+
+/* eslint-env worker */
+import { packVoiceFrame } from "../coder/packet.js";
+
+const MAX_MESSAGES = 3;
+const LATE_MS = 70; // Voice packets come every 40.
+
+/** @type {{message: Uint8Array, at: number}[]} */
+let waiting = [];
+const now = () => performance.timeOrigin + performance.now();
+
+setInterval(() => {
+  const until = now() - LATE_MS;
+  for (const { message } of waiting.filter((one) => one.at < until)) postMessage({ late: message });
+  waiting = waiting.filter((one) => one.at >= until);
+}, LATE_MS / 2);
+
+onmessage = ({ data }) => {
+  if (data?.message) waiting.push(data);
+};
+
+// @ts-ignore the event of workers that transform
+onrtctransform = ({ transformer }) => {
+  const frames = new TransformStream({
+    transform(frame, controller) {
+      const taken = waiting.splice(0, MAX_MESSAGES);
+      const passed = now();
+      frame.data = packVoiceFrame(taken.map((one) => one.message), new Uint8Array(frame.data)).buffer;
+      controller.enqueue(frame);
+      postMessage({ passed, waited: taken.length ? passed - taken[taken.length - 1].at : null });
+    },
+  });
+  transformer.readable.pipeThrough(frames).pipeTo(transformer.writable).catch(() => {}); // the connection is closed
+};
