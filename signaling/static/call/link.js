@@ -22,7 +22,8 @@ export function parseLink(text) {
   const room = fields.get("room") ?? "";
   const token = fields.get("token") ?? "";
   if (!place || !ROOM.test(room) || !TOKEN.test(token)) return null;
-  return { room, direction: /** @type {"a"|"b"} */ (place[1]), role: /** @type {"sender"|"viewer"} */ (place[2]), token };
+  const [, direction, role] = /** @type {any} */ (place);
+  return { room, direction, role, token };
 }
 
 /** Whether a fragment was meant to be a link. @param {string} fragment */

@@ -69,6 +69,12 @@ export function digest(stats) {
   };
 }
 
+/**
+ * @typedef {object} Sample counters of the whole call at a time
+ * @property {number} at @property {number} faceBytes @property {number} wireSent @property {number} wireReceived
+ * @property {number} audioSent @property {number} shown
+ */
+
 const ADDED = /** @type {const} */ (["wireSent", "wireReceived", "audioSent", "audioReceived", "videoReceived"]);
 
 export class Report {
@@ -98,11 +104,14 @@ export class Report {
     this._first = /** @type {number | null} */ (null);
     this._begin = /** @type {number | null} */ (null);
     this._latest = 0;
-    /** @type {{at: number, faceBytes: number, wireSent: number, wireReceived: number, audioSent: number, shown: number}[]} */
+    /** @type {Sample[]} */
     this._samples = [];
   }
 
-  /** A tick was sent. @param {number} now @param {number} face bytes @param {number} message bytes @param {boolean} pictured */
+  /**
+   * A tick was sent.
+   * @param {number} now @param {number} face bytes @param {number} message bytes @param {boolean} pictured
+   */
   tick(now, face, message, pictured) {
     this._first ??= now;
     this._latest = now;
@@ -163,7 +172,7 @@ export class Report {
     const [a, b] = [this._samples[0], this._samples[this._samples.length - 1]];
     if (!a || !b || b.at - a.at < 500) return null;
     const seconds = (b.at - a.at) / 1000;
-    const rate = (/** @type {"faceBytes"|"wireSent"|"wireReceived"|"audioSent"} */ key) => kbps(b[key] - a[key], seconds);
+    const rate = (/** @type {keyof Sample} */ key) => kbps(b[key] - a[key], seconds);
     const face = rate("faceBytes");
     return {
       faceKbps: face,

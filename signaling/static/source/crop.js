@@ -123,7 +123,8 @@ export class Crop {
     if (!this._width) return;
     const most = Math.min(this._width, this._height);
     const side = limit(wanted, Math.min(this._config.leastPixels, most), most);
-    this._place = { x: limit(x, side / 2, this._width - side / 2), y: limit(y, side / 2, this._height - side / 2), side };
+    const half = side / 2;
+    this._place = { x: limit(x, half, this._width - half), y: limit(y, half, this._height - half), side };
     this.following = this._whole = this._gliding = false;
   }
 

@@ -209,7 +209,7 @@ async function media({ cameraId, microphoneId, silent }) {
 async function kindOf(name, silent) {
   if (name === "NotAllowedError" || name === "PermissionDeniedError") return "permission-refused";
   if (name === "SecurityError" || name === "TypeError") return "insecure";
-  if (name !== "NotFoundError" && name !== "DevicesNotFoundError" && name !== "OverconstrainedError") return "camera-busy";
+  if (!["NotFoundError", "DevicesNotFoundError", "OverconstrainedError"].includes(name)) return "camera-busy";
   const found = (await navigator.mediaDevices.enumerateDevices().catch(() => [])) ?? [];
   const has = (/** @type {string} */ kind) => found.some((one) => one.kind === kind);
   return has("videoinput") && !silent && !has("audioinput") ? "no-microphone" : "no-camera";

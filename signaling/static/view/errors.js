@@ -51,8 +51,8 @@ export const ERRORS = {
   },
   "canvas-blocked": {
     text: "This browser hides the pixels of pictures from pages.",
-    way: "A protection against tracking changes what this page would send. Allow reading of canvases for this page, or " +
-      "use another browser.",
+    way: "A protection against tracking changes what this page would send. Allow reading of canvases for this page, " +
+      "or use another browser.",
   },
   "broken-link": {
     text: "This link is not whole.",
@@ -70,8 +70,8 @@ export const ERRORS = {
   },
   "token-in-use": {
     text: "This link is in use already.",
-    way: "It is for one person and one window. Close the other one, wait a few seconds and try again, or ask for a link " +
-      "of your own.",
+    way: "It is for one person and one window. Close the other one, wait a few seconds and try again, or ask for a " +
+      "link of your own.",
     actions: ["retry", "link"],
   },
   "too-many-tries": {

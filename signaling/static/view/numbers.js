@@ -77,16 +77,17 @@ export class Numbers {
   /** @param {Figures} figures */
   _drawBars({ face_kbps: face, stream }) {
     const rates = face === null || face <= 0 ? [] : estimate(plainRate(face, stream));
-    const rows = face === null ? [] : [{ name: "Ours", kbps: face, ours: true }, ...rates.map((r) => ({ ...r, ours: false }))];
+    const ours = face === null ? [] : [{ name: "Ours", kbps: face, ours: true }];
+    const rows = [...ours, ...rates.map((rate) => ({ ...rate, ours: false }))];
     const largest = Math.max(1e-9, ...rows.map((row) => row.kbps));
     while (this._bars.children.length > rows.length) this._bars.lastElementChild?.remove();
-    rows.forEach(({ name, kbps, ours }, k) => {
+    rows.forEach((row, k) => {
       const bar = this._bars.children[k] ?? this._bars.appendChild(makeBar());
-      bar.classList.toggle("ours", ours);
+      bar.classList.toggle("ours", row.ours);
       const [label, track, value] = bar.children;
-      label.textContent = name;
-      /** @type {HTMLElement} */ (track.firstElementChild).style.width = `${((100 * kbps) / largest).toFixed(1)}%`;
-      value.textContent = `${ours ? "" : "≈ "}${kbps.toFixed(1)} kb/s`;
+      label.textContent = row.name;
+      /** @type {HTMLElement} */ (track.firstElementChild).style.width = `${((100 * row.kbps) / largest).toFixed(1)}%`;
+      value.textContent = `${row.ours ? "" : "≈ "}${row.kbps.toFixed(1)} kb/s`;
     });
   }
 

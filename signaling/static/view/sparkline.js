@@ -28,10 +28,12 @@ export class Sparkline {
 
 /** From nothing to the largest value, the newest at the right. @param {(number | null)[]} values */
 export function points(values) {
+  const x = (/** @type {number} */ k) => ((WIDTH * k) / (POINTS - 1)).toFixed(1);
+  const y = (/** @type {number} */ v) => (HEIGHT - 1 - ((HEIGHT - 2) * v) / largest).toFixed(1);
   const largest = Math.max(1e-9, ...values.map((v) => v ?? 0));
   return values
     .map((v, k) => (v === null ? null : [k + POINTS - values.length, Math.max(0, v)]))
     .filter((point) => point !== null)
-    .map(([k, v]) => `${((WIDTH * k) / (POINTS - 1)).toFixed(1)},${(HEIGHT - 1 - ((HEIGHT - 2) * v) / largest).toFixed(1)}`)
+    .map(([k, v]) => `${x(k)},${y(v)}`)
     .join(" ");
 }

@@ -1,8 +1,8 @@
 /**
  * The picture that comes down, its sound, and what was sent for it.
  *
- * Sound: a loop plays one's own voice, so it is off until it is asked for; anyone else's is on, unless the browser wants
- * a click first. Then a button says so.
+ * Sound: a loop plays one's own voice, so it is off until it is asked for; anyone else's is on, unless the browser
+ * wants a click first. Then a button says so.
  */
 import { Pixels } from "./pixels.js";
 
