@@ -25,7 +25,9 @@ class Screen:
         """How many browsers look."""
         return len(self._downs)
 
-    def attach(self, down: Down) -> None:
+    def attach(self, down: Down, lows: bool = True) -> None:
+        """lows: whether it is shown the 8x8 pictures too."""
+        down.lows = lows
         self._loop = asyncio.get_running_loop()
         self._downs.add(down)
 

@@ -135,7 +135,11 @@ class Session:
         self._loop = asyncio.get_running_loop()
         shown = (self._other or self).screen
         self._call = call = ReceivingCall(
-            self.config.place, simulated(self), self.config.ice_servers, show=shown.attach, hide=shown.detach
+            self.config.place,
+            simulated(self),
+            self.config.ice_servers,
+            show=lambda down: shown.attach(down, lows=self._other is not None),
+            hide=shown.detach,
         )
         self._renderer.start()
         if self._recorder is not None:

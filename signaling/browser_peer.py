@@ -1,9 +1,10 @@
 """A connection with a browser, which sends voice as Opus and faces on a data channel, and is shown video.
 
 The data channel "ticks" (id 1, unordered, no retransmission) carries one message a tick to us: u32 big endian tick
-number, then a tick packet (`codec_models.bitstream.packet`) of one tick without voice; and one a picture from us: u32
-tick, then the 8x8 RGB picture it was drawn from (192 bytes). What goes over "control" is as between our own ends. A
-browser that can puts its tick messages into its voice packets (`codec_models.bitstream.voice_frame`).
+number, then a tick packet (`codec_models.bitstream.packet`) of one tick without voice; and one every second picture
+from us, unless the browser sees itself: u32 tick, then the 8x8 RGB picture it was drawn from (192 bytes). What goes
+over "control" is as between our own ends. A browser that can puts its tick messages into its voice packets
+(`codec_models.bitstream.voice_frame`).
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from codec_models.voice_encoder import VoiceEncoder
 VOICE_KBPS, VOICE_FRAME_MS = 24, 20
 _VIDEO_CLOCK = 90_000
 _PER_TICK = _VIDEO_CLOCK // TICKS_PER_SECOND
+_LOW_EVERY = 2
 _ASTRAY = _VIDEO_CLOCK // 4
 """Further from the wall clock than this the video's timestamps start anew."""
 
@@ -75,13 +76,15 @@ class VoiceTrack(_Track):
 class Down:
     """One browser's share of a `Screen`. All methods on the event loop.
 
-    send_low: takes a message of the data channel "ticks"; set by the connection.
+    send_low: takes a message of the data channel "ticks"; set by the connection. lows: whether 8x8 pictures go along; a
+    browser that sees itself has its own, and each two cost it 100 bytes up for SCTP's acknowledgement.
     """
 
     def __init__(self) -> None:
         self.video = VideoTrack()
         self.voice = VoiceTrack()
         self.send_low: Callable[[bytes], None] = lambda message: None
+        self.lows = True
         self.pictures = 0
         self._encoder: VoiceEncoder | None = None
         self._samples: NDArray[np.int16] = np.zeros(0, np.int16)
@@ -102,7 +105,7 @@ class Down:
         frame.pts, frame.time_base = pts, Fraction(1, _VIDEO_CLOCK)
         self.video.push(frame)
         self.pictures += 1
-        if low is not None:
+        if low is not None and self.lows and self.pictures % _LOW_EVERY == 0:
             self.send_low(struct.pack(">I", tick & 0xFFFFFFFF) + low.tobytes())
 
     def speak(self, samples: NDArray[np.int16]) -> None:

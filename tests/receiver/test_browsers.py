@@ -169,6 +169,10 @@ async def joined(*browsers: FakeBrowser) -> AsyncIterator[None]:
             await browser.leave()
 
 
+def brightness(pictures: list[np.ndarray]) -> list[float]:
+    return [float(p.mean()) for p in pictures]
+
+
 async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(15):
         while not condition():
@@ -185,18 +189,17 @@ def test_a_browser_sees_itself_and_its_figures_agree(tmp_path: Path, monkeypatch
         async with joined(browser):
             assert "useinbandfec=0" in browser.answer and "a=ptime:40" in browser.answer
             browser.control.send(encode_control(Statistics({"ping": 1234.5})))
-            await until(lambda: len(browser.pictures) > 60 and len(browser.voice) > 60 and len(browser.lows) > 60)
+            await until(lambda: len(browser.pictures) > 60 and len(browser.voice) > 60)
             await until(lambda: browser.told.get("seconds", 0) >= 3)
             pong = next(m for m in browser.messages if isinstance(m, Statistics) and "pong" in m.values)
             assert pong.values["pong"] == 1234.5 and abs(float(pong.values["clock"]) - 1000 * time.time()) < 60_000
             told = browser.told
             assert told["view"] == "loop" and told["two_way"] == 0 and told["live"] == 1 and told["fps"] > 15
             assert told["frames_shown"] > 60 and told["backend"] == "still-colour" and 0 < told["latency_ms"] < 500
-            # what came down are the pictures, the 8x8 frames and the voice that went up
-            low = browser.lows[-1][1].astype(int)
+            # what came down are the pictures and the voice that went up; its own 8x8 pictures it has
+            assert not browser.lows
             expected = np.arange(192).reshape(8, 8, 3) // 4 + browser.level
-            assert np.abs(low - expected).max() <= 26
-            assert np.abs(browser.pictures[-1].reshape(8, 32, 8, 32, 3).mean((1, 3)) - low).mean() < 16
+            assert np.abs(browser.pictures[-1].reshape(8, 32, 8, 32, 3).mean((1, 3)) - expected).mean() < 30
             assert browser.pictures[-1].shape == (256, 256, 3)
             loudness = np.concatenate([v.ravel() for v in browser.voice[-20:]]).astype(float).std()
             assert 2000 < loudness < 8000
@@ -222,7 +225,7 @@ def test_two_browsers_see_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyP
             await until(lambda: dark.told.get("view") == "other")
             assert dark.told["live"] == 0 and not dark.pictures
             async with joined(bright):
-                await until(lambda: len(dark.lows) > 40 and len(bright.lows) > 40)
+                await until(lambda: len(dark.lows) > 20 and len(bright.lows) > 20)
                 assert dark.lows[-1][1].mean() > 150 > 100 > bright.lows[-1][1].mean()
                 assert dark.pictures and bright.pictures and dark.voice and bright.voice
                 await until(lambda: dark.told.get("live") == 1 and dark.told.get("two_way") == 1)
@@ -245,7 +248,7 @@ def test_a_viewer_watches_a_call_of_our_own_ends(tmp_path: Path, monkeypatch: py
         await sender.call.join()
         viewer = FakeBrowser(url, tokens["a/viewer"], "viewer")
         async with joined(viewer):
-            await until(lambda: len(viewer.pictures) > 30 and len(viewer.lows) > 30 and len(viewer.voice) > 30)
+            await until(lambda: len(viewer.pictures) > 30 and len(viewer.lows) > 14 and len(viewer.voice) > 30)
             await until(lambda: viewer.told.get("view") == "viewer" and viewer.told.get("fps", 0) > 10)
         again = FakeBrowser(url, tokens["a/viewer"], "viewer")
         async with joined(again):
@@ -264,7 +267,7 @@ def test_a_camera_that_is_off_leaves_the_voice(tmp_path: Path, monkeypatch: pyte
         tokens = await links(child, 2)
         browser = FakeBrowser(url, tokens["a/sender"], "sender")
         async with joined(browser):
-            await until(lambda: len(browser.lows) > 30)
+            await until(lambda: len(browser.pictures) > 30 and "lost" in browser.told)
             browser.fps = 0
             browser.control.send(encode_control(Hello(0, "full", False, 40, "a browser")))
             await asyncio.sleep(1.0)
@@ -279,8 +282,10 @@ def test_a_camera_that_is_off_leaves_the_voice(tmp_path: Path, monkeypatch: pyte
             browser.fps = 25
             browser.encoder.refresh()
             browser.control.send(encode_control(Hello(25, "full", False, 40, "a browser")))
-            lows = {bytes(low) for _, low in browser.lows}
-            await until(lambda: len({bytes(low) for _, low in browser.lows} - lows) > 10)
+            seen = len(browser.pictures)
+            await until(
+                lambda: len(browser.pictures) > seen + 25 and np.ptp(brightness(browser.pictures[seen + 10 :])) > 4
+            )
         await output(child)
 
     with_signaling(tmp_path, monkeypatch, scenario)
