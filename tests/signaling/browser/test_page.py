@@ -75,7 +75,7 @@ def test_leaving_stops_everything(rooms: Rooms, open_tab: Callable[..., Tab]) ->
         tab.join(source)
         tab.seen("pinhole.state === 'waiting'")
         peers, tracks, workers, contexts = tab.page.evaluate(STILL_OPEN)
-        assert (peers, workers, contexts) == (1, 1, int(source == "demo"))
+        assert (peers, contexts) == (1, int(source == "demo")) and workers >= 1
         assert tracks == (2 if source == "camera" else 0)
         tab.page.click("#leave")
         tab.seen("pinhole.notice === 'left' && pinhole.state === 'ready'")
