@@ -3,7 +3,7 @@
  * the reliable one. It is there for the whole call; peers come and go.
  */
 import { encodeControl } from "../coder/control.js";
-import { FaceEncoder } from "../coder/face.js";
+import { FaceDecoder, FaceEncoder } from "../coder/face.js";
 import { packTick } from "../coder/packet.js";
 import { FacePrior } from "../coder/prior.js";
 import { Failure } from "./failure.js";
@@ -40,6 +40,8 @@ export class Sending {
     /** @type {Peer | null} */
     this._peer = null;
     this._encoder = this._makeEncoder();
+    // For what is shown as sent: the picture as the bits have it.
+    this._decoder = new FaceDecoder(prior);
     /** @type {{number: number, face: Uint8Array} | null} the tick before, where it was sent */
     this._before = null;
     this._sinceClock = CLOCK_EVERY;
@@ -121,17 +123,20 @@ export class Sending {
     if (this._peer && this._camera) this._report.skipped += ticks;
   }
 
-  /** The next tick. @param {Frame} frame @param {HTMLCanvasElement} canvas its picture */
+  /**
+   * The next tick. @param {Frame} frame @param {HTMLCanvasElement} canvas its picture
+   * @returns {Uint8Array | null} the 8x8 picture that was sent, as the other side decodes it
+   */
   tick(frame, canvas) {
     const peer = this._peer;
-    if (!peer?.connected) return;
+    if (!peer?.connected) return null;
     this._sendStill(peer);
-    if (!this._camera) return;
+    if (!this._camera) return null;
     const pictured = this._fps === 25 || frame.number % SLOW_EVERY === 0;
     const sent = this._hints || pictured;
     if (sent && !peer.ready) {
       this.skipped(1);
-      return;
+      return null;
     }
     const picture = pictured ? frame.small : null;
     const hints = this._hints ? frame.hints : null;
@@ -140,9 +145,11 @@ export class Sending {
       face = NOTHING; // the coder bounds its frames below this; a packet could not hold it
       this._encoder.refresh();
     }
-    if (!sent) return;
+    const { picture: coded } = this._decoder.decode(face);
+    if (!sent) return null;
     this._send(peer, frame, face, picture !== null);
     if (picture && frame.rgba) this._consider(frame, canvas);
+    return coded;
   }
 
   /** @param {Peer} peer @param {Frame} frame @param {Uint8Array} face @param {boolean} pictured */

@@ -145,10 +145,9 @@ export class Page {
 
   /** @param {import("../call/capture.js").Frame} frame */
   _frame(frame) {
-    this._sending?.tick(frame, this.own.canvas);
-    if (!frame.small) return;
-    if (this._call) this.watch.own(frame.small);
-    else this.own.preview(frame.small);
+    const sent = this._sending?.tick(frame, this.own.canvas);
+    if (sent) this.watch.own(sent);
+    else if (frame.small && !this._call) this.own.preview(frame.small);
   }
 
   _mute() {
@@ -331,6 +330,7 @@ export class Page {
     this.report.connectMs ??= performance.now() - this._joinedAt;
     this.report.connected(performance.now());
     this._sending?.attach(peer);
+    peer.onShift((ms) => this.own.capture.shift(ms));
   }
 
   /** @param {Uint8Array} data */

@@ -90,7 +90,7 @@ export class WatchView {
   /** What this page sends. @param {Uint8Array} rgb */
   own(rgb) {
     if (this._view === "other") this._self.draw(rgb);
-    // A receiver that tells nothing back: then what was sent is what this page knows.
+    // In a loop the receiver need not tell what this page knows.
     else if (this._view === "loop" && performance.now() - this._lowAt > 1000) {
       this._low.draw(rgb);
       this._pip.draw(rgb);
