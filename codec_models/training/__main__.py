@@ -3,7 +3,8 @@
 face-prior: the integer prior of the 8x8 coder. hint-tables: only its tables of the hint layer.
 landmarks, upsampler: 8x8, voice and stills to video, first where the face is, then how it looks.
 interpolation: 8x8 frames at 5 fps to 25 fps. sync-expert: tells whether lips and voice belong together.
-teeth: sharpens the mouths that the trained upsampler draws. calibrate: the shipped networks in 8-bit integers.
+teeth: sharpens the mouths that the trained upsampler draws. face-points: finds landmarks, for the browser's page.
+calibrate: the shipped networks in 8-bit integers.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ def main() -> int:
     _add_common(between.add_argument)
     _add_common(commands.add_parser("sync-expert", help="tells whether lips and voice belong together").add_argument)
     _add_teeth(commands)
+    finding = commands.add_parser("face-points", help="finds the landmarks of a face, for the browser's page")
+    finding.add_argument("--init", type=Path, help="start from weights (safetensors)")
+    finding.add_argument("--learning-rate", type=_positive)
+    finding.add_argument("--every", type=_whole, default=3, help="learn from every N-th frame (default: 3)")
+    _add_common(finding.add_argument)
     integers = commands.add_parser("calibrate", help="the networks in 8-bit integers, for CPUs; after their export")
     integers.add_argument("--clips", type=Path, required=True, help="folder of 256x256 face clips with a manifest.json")
     integers.add_argument("--labels", type=Path, help="landmarks of the clips (.npz)")

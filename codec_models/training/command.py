@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from ..errors import UserError
+from ..face_points import FacePoints
 from ..interpolation import Interpolation
 from ..teeth import LIVE as LIVE_TEETH
 from ..teeth import PAPER as PAPER_TEETH
@@ -20,6 +21,9 @@ from .checkpoint import CHECKPOINT, claim_folder, load_checkpoint, load_weights
 from .corpus import Corpus, most_varied, read_manifest
 from .data import WindowConfig, WindowSampler
 from .evaluation import Evaluation
+from .face_views import FacePool, FaceSampler
+from .finding import WEIGHTS as FINDING_WEIGHTS
+from .finding import FindingRecipe, prepare, train_finding
 from .interpolation import WEIGHTS as INTERPOLATION_WEIGHTS
 from .interpolation import InterpolationRecipe, train_interpolation
 from .keyframes import StretchConfig, StretchSampler
@@ -252,6 +256,39 @@ def _mouths(options: argparse.Namespace, upsampler: Upsampler, world: World) -> 
     return pool, dev
 
 
+def run_face_points(options: argparse.Namespace) -> int:
+    """See `__main__`."""
+    start = time.monotonic()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    world = join_world(options.device)
+    claim_folder(options.out, [FINDING_WEIGHTS], False)
+    torch.manual_seed(options.seed)
+    labels = Labels(options.labels, options.cache)
+    progress = Progress(world.first)
+
+    def show(done: int, of: int) -> None:
+        progress.show(f"reading clips: {done}/{of}")
+
+    def pool(folder: Path, most: int | None, every: int, recompressed: bool) -> FacePool:
+        rows = most_varied(read_manifest(folder), most)
+        return FacePool(rows, labels, world.device, every, recompressed, show)
+
+    training = pool(options.clips, options.max_clips, options.every, True)
+    dev = None if options.dev is None else pool(options.dev, options.dev_clips, 4, False)
+    progress.say(f"{len(training)} frames of {len(training.clips)} clips")
+    network = FacePoints().to(world.device)
+    if options.init:
+        load_weights(options.init, network)
+    else:
+        prepare(network, training)
+    recipe = FindingRecipe(minutes=max(0.01, options.minutes - (time.monotonic() - start) / 60))
+    given = {k: v for k in ("batch", "learning_rate") if (v := getattr(options, k)) is not None}
+    recipe = dataclasses.replace(recipe, **given)
+    train_finding(network, FaceSampler(training, seed=options.seed), dev, recipe, options.out)
+    return 0
+
+
 def run_calibrate(options: argparse.Namespace) -> int:
     """See `__main__`."""
     try:
@@ -270,5 +307,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "interpolation": run_interpolation,
     "sync-expert": run_sync_expert,
     "teeth": run_teeth,
+    "face-points": run_face_points,
     "calibrate": run_calibrate,
 }
