@@ -32,12 +32,12 @@ START_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class CallConfig:
-    """source: a file, "demo", or "browser" where the page sends and there is no sender of ours. seconds: of the call as shown, None until Ctrl-C. loss: share of packets dropped.
+    """source: a file, "demo", or "browser" where the page sends and there is no sender of ours. seconds: of the call as
+    shown, None until Ctrl-C. loss: share of packets dropped.
 
     lookahead: 0 or 1 frames at 5 fps, None for the receiver's default. teeth: whether the receiver restores them.
-    backend, precision: of its networks. beat:
-    measure from a recording (a temporary one without `output`) whether the shown pictures beat at 5 Hz. compare: folder
-    of `bpp --compare` for the page.
+    backend, precision: of its networks. beat: measure from a recording (a temporary one without `output`) whether the
+    shown pictures beat at 5 Hz. compare: folder of `bpp --compare` for the page.
     """
 
     source: str

@@ -17,6 +17,7 @@ import aiortc.rtcrtpsender
 import aiortc.rtcsctptransport
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCRtpSender
+from aiortc.codecs.vpx import Vp8Encoder
 from aiortc.rtcdtlstransport import RTCDtlsTransport, RtpRouter
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtcsctptransport import RTCSctpTransport
@@ -105,6 +106,14 @@ def test_attributes_that_a_hook_relies_on() -> None:
         await pc.close()
 
     asyncio.run(run())
+
+
+def test_video_for_browsers_begins_with_300_kilobits() -> None:
+    aiortc_hook.install()
+    encoder = Vp8Encoder()
+    assert encoder.target_bitrate == aiortc_hook.VIDEO_BITRATE
+    encoder.target_bitrate = 1
+    assert encoder.target_bitrate == aiortc_hook.MIN_VIDEO_BITRATE
 
 
 def test_install_twice_registers_once() -> None:

@@ -119,7 +119,10 @@ export class Peer {
     /** @type {any[]} */
     const found = [];
     (await this._pc.getStats()).forEach((one) => found.push(one));
-    return found;
+    const added = this._frames?.added ?? 0;
+    // The browser takes all that its voice packets hold for voice.
+    return found.map((one) =>
+      one.type === "outbound-rtp" && one.kind === "audio" ? { ...one, bytesSent: one.bytesSent - added } : one);
   }
 
   /** No event comes any more. @param {Uint8Array | null} bye the last message */

@@ -1,7 +1,7 @@
 // An encoded transform: puts tick messages before the Opus packets that pass (codec_models/bitstream/voice_frame.py).
 //
-// Takes messages {message: Uint8Array, at: ms} and gives {passed: ms, waited: ms or null} for every voice packet, and
-// {late: Uint8Array} for a message that no packet came by for: the data channel takes that. Times are of the Unix clock.
+// Takes messages {message: Uint8Array, at: ms of the Unix clock} and gives {waited: ms or null, added: bytes} for every
+// voice packet, and {late: Uint8Array} for a message that no packet came by for: the data channel takes that.
 
 /* eslint-env worker */
 import { packVoiceFrame } from "../coder/packet.js";
@@ -28,10 +28,12 @@ onrtctransform = ({ transformer }) => {
   const frames = new TransformStream({
     transform(frame, controller) {
       const taken = waiting.splice(0, MAX_MESSAGES);
-      const passed = now();
-      frame.data = packVoiceFrame(taken.map((one) => one.message), new Uint8Array(frame.data)).buffer;
+      const waited = taken.length ? now() - taken[taken.length - 1].at : null;
+      const framed = packVoiceFrame(taken.map((one) => one.message), new Uint8Array(frame.data));
+      const added = framed.length - frame.data.byteLength;
+      frame.data = framed.buffer;
       controller.enqueue(frame);
-      postMessage({ passed, waited: taken.length ? passed - taken[taken.length - 1].at : null });
+      postMessage({ waited, added });
     },
   });
   transformer.readable.pipeThrough(frames).pipeTo(transformer.writable).catch(() => {}); // the connection is closed

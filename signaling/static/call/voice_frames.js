@@ -27,6 +27,8 @@ export class VoiceFrames {
   constructor(sender, late) {
     this._worker = new Worker(new URL("./voice_frame_worker.js", import.meta.url), { type: "module" });
     this._lastPassed = -Infinity;
+    /** Bytes of all voice packets so far that are not voice. */
+    this.added = 0;
     /** @type {number[]} */
     this._waits = [];
     /** Asked to begin later, or earlier, by so many ms: messages wait too long, or nearly miss their packet. */
@@ -52,9 +54,10 @@ export class VoiceFrames {
     this._worker.terminate();
   }
 
-  /** @param {{passed: number, waited: number | null}} packet */
-  _passed({ waited }) {
+  /** @param {{waited: number | null, added: number}} packet */
+  _passed({ waited, added }) {
     this._lastPassed = performance.now();
+    this.added += added;
     if (waited === null) return;
     this._waits.push(Math.min(waited, TICK_MS));
     if (this._waits.length < LOOKED_AT) return;

@@ -10,7 +10,6 @@ import re
 import shutil
 import signal
 import sys
-import wave
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,14 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks.chromium import FLAGS, fake_devices
+from benchmarks.clips import Clip
+from sender.demo_source import DemoSource
+
 ROOT = Path(__file__).parents[3]
 PICTURES = ROOT / "out" / "screenshots"
 """Screenshots are kept here, to be looked at."""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
-    "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-)  # fmt: skip
 WATCH = """
 (() => {
   // What the page opens, so that a test can see that it closes it: connections, tracks, workers, audio contexts.
@@ -44,6 +42,10 @@ WATCH = """
   window.Worker = class extends W {
     constructor(...a) { super(...a); open.workers += 1; }
     terminate() { open.workers -= 1; super.terminate(); }
+    postMessage(data, ...rest) {
+      if (data?.message) open.sent.push(Array.from(data.message));  // goes along with the voice
+      super.postMessage(data, ...rest);
+    }
   };
   const A = window.AudioContext;
   window.AudioContext = class extends A { constructor(...a) { super(...a); open.contexts.push(this); } };
@@ -82,24 +84,12 @@ LOUDNESS = """(async () => {
 })()"""
 
 
-def fake_devices(folder: Path, seconds: float = 4.0) -> tuple[str, str]:
+def demo_devices(folder: Path, seconds: float = 4.0) -> tuple[str, str]:
     """Flags that make the built-in face the camera and its voice the microphone."""
-    from sender.demo_source import DemoSource
-
-    video, sound = folder / "camera.mjpeg", folder / "microphone.wav"
-    voice = []
-    with video.open("wb") as out:
-        for tick in DemoSource(seconds):
-            voice.append(tick.voice)
-            if tick.picture is not None:
-                small = cv2.resize(tick.picture[..., ::-1], (320, 320), interpolation=cv2.INTER_AREA)
-                out.write(cv2.imencode(".jpg", small)[1].tobytes())
-    with wave.open(str(sound), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(48_000)
-        file.writeframes(np.concatenate(voice).tobytes())
-    return f"--use-file-for-fake-video-capture={video}", f"--use-file-for-fake-audio-capture={sound}"
+    ticks = list(DemoSource(seconds))
+    frames = [cv2.resize(t.picture, (256, 256), interpolation=cv2.INTER_AREA) for t in ticks if t.picture is not None]
+    points = np.full((len(frames), 110, 2), np.nan, np.float32)
+    return fake_devices(folder, Clip("demo", np.stack(frames), np.stack([t.voice for t in ticks]), points))
 
 
 class Command:
