@@ -88,6 +88,7 @@ def measure(clip: str, seconds: float, fps: int, data_channel: bool) -> tuple[di
             _until(tab, "pinhole.pictures > 0")
             time.sleep(seconds)
             tab.click("#leave")
+            _until(tab, "pinhole.state === 'ready'")
             page: dict[str, Any] = json.loads(tab.evaluate("JSON.stringify(pinhole.report())"))
             browser.close()
             processes.wait("receiver", PATIENCE_S)

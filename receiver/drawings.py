@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 
 from codec_models.engines.batch import Batch
@@ -14,12 +15,17 @@ from codec_models.reconstruction import Reconstructor, reconstructor, without_ne
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 
+def cores() -> int:
+    """Of the processor, that this program may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Drawings:
     """count: calls that shall be drawn at once. `say` gets a line on the device, and on what could not be used.
 
-    On a GPU, and where several calls share the processor, their ticks run together (`engines/batch.py`), and a call
-    that would make the others late is refused. Raises UserError where the networks, a runtime or a precision was asked
-    for by name and cannot run.
+    On a GPU, and where there are more calls than cores, their ticks run together (`engines/batch.py`), and a call
+    that would make the others late is refused. Calls that have a core each draw for themselves. Raises UserError where
+    the networks, a runtime or a precision was asked for by name and cannot run.
     """
 
     def __init__(self, args: argparse.Namespace, count: int, say: Callable[[str], None]) -> None:
@@ -27,7 +33,7 @@ class Drawings:
         self._name: str = args.reconstruction
         self._batch: Batch | None = None
         self._told = False
-        shared = count > 1 or args.backend == "tensorrt" or has_gpu()
+        shared = count > cores() or args.backend == "tensorrt" or has_gpu()
         if args.reconstruction == "still-colour" or not shared:
             return
         try:

@@ -104,6 +104,7 @@ def test_calls_on_one_device_and_the_one_too_many(monkeypatch: pytest.MonkeyPatc
         return share(calls, *options, config=BatchConfig(deadline=60.0))  # type: ignore[arg-type]
 
     monkeypatch.setattr(drawings, "share", roomy)
+    monkeypatch.setattr(drawings, "cores", lambda: 1)
     made = drawings.Drawings(args, 2, said.append)
     try:
         calls = [made.next(), made.next()]
@@ -116,6 +117,17 @@ def test_calls_on_one_device_and_the_one_too_many(monkeypatch: pytest.MonkeyPatc
             made.next()
     finally:
         made.close()
+
+
+def test_calls_with_a_core_each_draw_for_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawings, "cores", lambda: 2)
+    monkeypatch.setattr(drawings, "has_gpu", lambda: False)
+    monkeypatch.setattr(drawings, "share", lambda *options: pytest.fail("not on one core"))
+    args = main.parser().parse_args(["--signaling", "http://127.0.0.1:9", "--room", "a", "--two-way"])
+    made = drawings.Drawings(args, 2, lambda line: None)
+    first, second = made.next(), made.next()
+    assert first is not second and first.backend == second.backend
+    made.close()
 
 
 @contextmanager

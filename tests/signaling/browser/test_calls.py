@@ -72,8 +72,8 @@ def test_a_camera_in_a_loop(tmp_path: Path, devices: tuple[str, str]) -> None:
         assert await tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
         await tab.screenshot(path=PICTURES / "call-phone.png", full_page=True)
         await tab.click("#leave")
+        await seen(tab, "pinhole.state === 'ready'")
         own = await play.report(tab)
-        await seen(tab, "pinhole.state !== 'connected'")
         await seen(tab, NOTHING_OPEN)
         assert await receiver.ended() == 0, receiver.lines
         theirs = json.loads(report.read_text())
