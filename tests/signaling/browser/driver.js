@@ -6,7 +6,7 @@ import { createInterface } from "node:readline";
 
 import { decodeControl, encodeControl } from "./coder/control.js";
 import { FaceDecoder, FaceEncoder, area8x8 } from "./coder/face.js";
-import { pack, unpack } from "./coder/packet.js";
+import { pack, packVoiceFrame, unpack } from "./coder/packet.js";
 import { FacePrior } from "./coder/prior.js";
 import { RangeDecoder, RangeEncoder } from "./coder/rangecoder.js";
 import { encodeStill } from "./coder/still.js";
@@ -49,6 +49,8 @@ const answers = {
       if (refuses(() => (packet = unpack(fromHex(hex))))) return null;
       return { ...plain(packet), again: toHex(pack(packet)) };
     }),
+  frames: ({ frames }) =>
+    frames.map(({ messages, opus }) => toHex(packVoiceFrame(messages.map(fromHex), fromHex(opus)))),
   control: ({ messages }) =>
     messages.map((hex) => {
       let message;

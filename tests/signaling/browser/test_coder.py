@@ -23,6 +23,7 @@ from codec_models.bitstream.hints import Hints
 from codec_models.bitstream.packet import TickPacket, pack, unpack
 from codec_models.bitstream.prior import WEIGHTS, face_prior
 from codec_models.bitstream.rangecoder import TOTAL, RangeEncoder
+from codec_models.bitstream.voice_frame import pack_voice_frame
 from signaling.control import Bye, Hello, NeedStill, Statistics, Still, decode_control, encode_control
 
 HERE = Path(__file__).parent
@@ -367,3 +368,14 @@ def test_weights_of_any_integer_type_load_and_others_are_refused(node: Node) -> 
     answer = node.ask("weights", files=[f.hex() for f in good + bad])
     assert answer[:2] == [None, None]
     assert all(isinstance(text, str) and text for text in answer[2:])
+
+
+def test_voice_frames(node: Node) -> None:
+    rng = np.random.default_rng(3)
+    cases = [
+        ((), b"P"),
+        ((b"",), b""),
+        *((tuple(rng.bytes(n) for n in rng.integers(0, 400, k)), rng.bytes(60)) for k in (1, 2, 3)),
+    ]
+    asked = [{"messages": [m.hex() for m in messages], "opus": opus.hex()} for messages, opus in cases]
+    assert node.ask("frames", frames=asked) == [pack_voice_frame(messages, opus).hex() for messages, opus in cases]
