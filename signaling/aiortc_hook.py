@@ -10,7 +10,7 @@ What aiortc does not offer and a call of 20 kb/s needs:
   every 5 s (RFC 3550, section 6.2) instead of every second, no retransmission;
 - every UDP datagram counted, at aioice's sockets;
 - loopback candidates, which aioice leaves out, so that a call on one machine needs no network;
-- 300 kb/s instead of 500 for the video that browsers are shown, and no less than 100 instead of 250;
+- 100 to 300 kb/s for the video that browsers are shown, instead of 250 to 1500;
 - bounds on what a hostile peer can make us store.
 """
 
@@ -55,7 +55,7 @@ RTCP_INTERVAL_S = 5.0
 QUEUED_PACKETS = 8
 """Packets that wait to be sent; with more the oldest is dropped."""
 VIDEO_BITRATE, MIN_VIDEO_BITRATE = 300_000, 100_000
-"""Bits a second of the VP8 that browsers are shown: to begin with, and the least where a link carries no more."""
+"""Bits a second of the VP8 that browsers are shown: at most, and at least where a link carries no more."""
 QUEUED_DATAGRAMS = 512
 MAX_STREAMS = 8
 MAX_CHUNKS = 256
@@ -228,7 +228,8 @@ def install() -> None:
     aioice.ice.StunProtocol = _CountedStun  # type: ignore[misc]
     aioice.turn.TurnClientUdpProtocol = _CountedTurn  # type: ignore[misc]
     aioice.ice.get_host_addresses = _usable_addresses
-    aiortc.codecs.vpx.DEFAULT_BITRATE, aiortc.codecs.vpx.MIN_BITRATE = VIDEO_BITRATE, MIN_VIDEO_BITRATE
+    vpx = aiortc.codecs.vpx
+    vpx.MIN_BITRATE, vpx.DEFAULT_BITRATE, vpx.MAX_BITRATE = MIN_VIDEO_BITRATE, VIDEO_BITRATE, VIDEO_BITRATE
     for name in ("aiortc", "aioice"):
         # Their warnings carry tracebacks and would reach stderr where nobody set logging up.
         logging.getLogger(name).addHandler(logging.NullHandler())

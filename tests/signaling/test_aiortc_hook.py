@@ -114,6 +114,8 @@ def test_video_for_browsers_begins_with_300_kilobits() -> None:
     assert encoder.target_bitrate == aiortc_hook.VIDEO_BITRATE
     encoder.target_bitrate = 1
     assert encoder.target_bitrate == aiortc_hook.MIN_VIDEO_BITRATE
+    encoder.target_bitrate = 10**9
+    assert encoder.target_bitrate == aiortc_hook.VIDEO_BITRATE
 
 
 def test_install_twice_registers_once() -> None:
