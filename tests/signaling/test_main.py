@@ -30,7 +30,7 @@ def start(*arguments: str) -> tuple[subprocess.Popen[str], str]:
         text=True,
     )
     assert process.stdout is not None
-    match = re.fullmatch(r"signaling: listening on (http://127\.0\.0\.1:\d+)\n", process.stdout.readline())
+    match = re.fullmatch(r"signaling: listening on (https?://127\.0\.0\.1:\d+)\n", process.stdout.readline())
     assert match
     return process, match[1]
 
@@ -99,3 +99,50 @@ def test_bad_arguments(arguments: list[str], words: str, tmp_path: Path) -> None
 def test_listen_on_a_free_port() -> None:
     with listen("127.0.0.1", 0) as sock:
         assert sock.getsockname()[1] > 0
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate of this machine's own and its key."""
+    from datetime import UTC, datetime, timedelta
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    pem = serialization.Encoding.PEM
+    (folder / "cert.pem").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(pem))
+    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, *plain))
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_https(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+    process, url = start("--tls-cert", str(cert), "--tls-key", str(key))
+    try:
+        assert url.startswith("https://")
+        with httpx.Client(verify=False, trust_env=False) as http:
+            assert http.get(f"{url}/health").json() == {"status": "ok"}
+            assert "<title>Pinhole" in http.get(url).text
+    finally:
+        process.kill()
+
+
+def test_certificates_that_cannot_be_used_get_one_line(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+    (tmp_path / "other.pem").write_text("no certificate")
+    for arguments, words in (
+        (["--tls-cert", str(cert)], "both --tls-cert and --tls-key"),
+        (["--tls-cert", str(tmp_path / "none.pem"), "--tls-key", str(key)], "cannot use the certificate"),
+        (["--tls-cert", str(tmp_path / "other.pem"), "--tls-key", str(key)], "cannot use the certificate"),
+        (["--compare", str(tmp_path)], "benchmarks.bpp --compare"),
+    ):
+        with pytest.raises(UserError, match=words) as caught:
+            serve(["--port", "0", *arguments])
+        assert "\n" not in str(caught.value)
