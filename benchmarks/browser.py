@@ -1,6 +1,6 @@
 """A call from a browser, measured: a headless Chromium sends from the page and is shown what becomes of it.
 
-    python -m benchmarks.browser [CLIP] [--seconds N] [--fps 25|5] [--data-channel] [--json F]
+    python -m benchmarks.browser [CLIP] [--seconds N] [--fps 25|5] [--data-channel] [--json F] [--picture F.png]
 
 CLIP is a media file that becomes the camera and the microphone, repeated until the time is over; without one it is the
 built-in source. Server, receiver and browser run on this machine, beside each other. --data-channel: as a browser that
@@ -38,6 +38,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--data-channel", action="store_true", help="tick messages beside the voice, not in its packets"
     )
     parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--picture", type=Path, help="keep what the page looks like at the end of the call")
     options = parser.parse_args(arguments)
     if not 5 <= options.seconds < 1e5:
         parser.error("--seconds must be 5 or more")
@@ -47,7 +48,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark. Raises UserError."""
     options = parse(arguments)
-    page, receiver = measure(options.clip, options.seconds, options.fps, options.data_channel)
+    page, receiver = measure(options.clip, options.seconds, options.fps, options.data_channel, options.picture)
     rows = compared(page, receiver)
     print(table(rows, {"figure": "figure", "page": "the page", "receiver": "the receiver"}))
     if options.json is not None:
@@ -58,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(clip: str, seconds: float, fps: int, data_channel: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+def measure(
+    clip: str, seconds: float, fps: int, data_channel: bool, picture: Path | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The reports of page and receiver. Raises UserError."""
     try:
         from playwright.sync_api import sync_playwright
@@ -75,7 +78,7 @@ def measure(clip: str, seconds: float, fps: int, data_channel: bool) -> tuple[di
             child = processes.start("receiver", ["-m", "receiver.main", *place, "--report", str(work / "r.json")])
             address = _link(processes, child.lines)
             browser = playwright.chromium.launch(executable_path=chromium, args=[*FLAGS, *flags])
-            tab = browser.new_page(viewport={"width": 1280, "height": 900})
+            tab = browser.new_page(viewport={"width": 1280, "height": 960})
             if data_channel:
                 tab.add_init_script(_WITHOUT_TRANSFORMS)
             tab.goto(address)
@@ -87,6 +90,8 @@ def measure(clip: str, seconds: float, fps: int, data_channel: bool) -> tuple[di
             tab.click("#join-button")
             _until(tab, "pinhole.pictures > 0")
             time.sleep(seconds)
+            if picture is not None:
+                tab.screenshot(path=picture)
             tab.click("#leave")
             _until(tab, "pinhole.state === 'ready'")
             page: dict[str, Any] = json.loads(tab.evaluate("JSON.stringify(pinhole.report())"))
