@@ -348,7 +348,8 @@ class Session:
 
     def for_browsers(self, view: str) -> Statistics:
         """What a browser is told every second of the pictures that it sees. view: loop, other or viewer."""
-        figures = {**self._figures(), "state": self._state, "live": self._live}
+        sent = {} if self._hello is None else {"sent_fps": self._hello.fps, "hints": self._hello.hints}
+        figures = {**self._figures(), **sent, "state": self._state, "live": self._live}
         return for_browsers(figures, view, self._other is not None)
 
     def _received_bytes(self) -> int:

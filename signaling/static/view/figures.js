@@ -29,3 +29,11 @@ export function figuresOf(report, statistics, sends, stream) {
     stream,
   };
 }
+
+/**
+ * What the sender of the shown picture has told of its stream. @param {Record<string, number | string> | null} told
+ * @returns {{fps: 25 | 5, hints: boolean}}
+ */
+export function streamOf(told) {
+  return { fps: told?.sent_fps === 5 ? 5 : 25, hints: told?.hints !== 0 };
+}

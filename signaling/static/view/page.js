@@ -8,7 +8,7 @@ import { pageTime } from "../call/remote_clock.js";
 import { Report, digest } from "../call/report.js";
 import { Sending, loadPrior } from "../call/sending.js";
 import { ERRORS, Message, NOTICES } from "./errors.js";
-import { figuresOf } from "./figures.js";
+import { figuresOf, streamOf } from "./figures.js";
 import { JoinView } from "./join.js";
 import { Numbers } from "./numbers.js";
 import { OwnPicture } from "./own.js";
@@ -356,8 +356,7 @@ export class Page {
     if (turn !== this._turn) return;
     report.sample(performance.now(), counters);
     const told = this.state === "connected" ? report.statistics : null;
-    // Who only watches is not told what the stream is like; most are like this.
-    this._numbers.update(figuresOf(report, told, this._sending !== null, this._sending ?? { fps: 25, hints: true }));
+    this._numbers.update(figuresOf(report, told, this._sending !== null, this._sending ?? streamOf(told)));
   }
 
   /** @param {import("../call/failure.js").Failure} failure */
