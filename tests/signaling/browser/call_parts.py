@@ -67,21 +67,28 @@ PIXELS = """(() => {
   context.drawImage(document.getElementById("video"), 0, 0, 32, 32);
   return [...context.getImageData(0, 0, 32, 32).data];
 })()"""
-LOUDNESS = """(async () => {
+HEARD = 0.003
+"""Root mean square of sound that is heard, of a full scale of 1."""
+_LOUDNESS = """(async () => {
   const context = new AudioContext();
   await context.resume();
   const analyser = context.createAnalyser();
   context.createMediaStreamSource(document.getElementById("video").srcObject).connect(analyser);
   const samples = new Float32Array(2048);
   let most = 0;
-  for (let k = 0; k < 20; k++) {
-    await new Promise((done) => setTimeout(done, 100));
+  for (let k = 0; k < SECONDS * 20 && most < HEARD; k++) {
+    await new Promise((done) => setTimeout(done, 50));
     analyser.getFloatTimeDomainData(samples);
     most = Math.max(most, Math.sqrt(samples.reduce((sum, s) => sum + s * s, 0) / samples.length));
   }
   await context.close();
   return most;
 })()"""
+
+
+async def loudness(tab: Any, seconds: int = 10) -> float:
+    """Of what comes down: the loudest moment until something is heard, for so long at most (speech has pauses)."""
+    return float(await tab.evaluate(_LOUDNESS.replace("SECONDS", str(seconds)).replace("HEARD", str(HEARD))))
 
 
 def demo_devices(folder: Path, seconds: float = 4.0) -> tuple[str, str]:
