@@ -277,7 +277,9 @@ class JitterBuffer:
             self.statistics.duplicate += 1
             return
         self.statistics.received += parts is None and self._holes.get(index) != self._PARTLY
-        self._learn(arrival - TICK * index)
+        if index < self._next or not self._sorted or (parts or _Parts(face, opus, arrival)).whole:
+            # a tick is as late as the last of its parts; the first of all says where the timeline lies
+            self._learn(arrival - TICK * index)
         if index < self._next:
             self.statistics.late += 1
             self._holes[index] = 0

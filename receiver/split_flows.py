@@ -3,6 +3,7 @@
 Faces carry their tick's number. Voice carries an RTP timestamp from another origin and another clock, and no browser
 tells which instant of the one is which of the other. Both leave at the end of what they hold and take the same way, so
 the fastest packets of either have taken equally long: that says which tick a voice packet belongs to, to half a tick.
+Where a face came inside a voice packet (`codec_models.bitstream.voice_frame`) the two are one tick's.
 The row of the faces leads, since their coder counts ticks; when the clocks have drifted apart by most of a tick, the
 voice skips or repeats a number.
 """
@@ -65,6 +66,8 @@ class SplitFlows:
     """Ticks by which voice must be off its place before it is put anew; rounding alone makes it half of one."""
     _PATIENCE = 25
     """Packets in a row that must be so."""
+    _TOGETHER = 5
+    """The same where faces come along: one that misses its packet comes with the next."""
     _SILENT = 0.5
     """Seconds without a packet after which a flow is not waited for."""
     _FACELESS = 2.0
@@ -80,6 +83,7 @@ class SplitFlows:
         self._offset: int | None = None  # samples: RTP timestamp of tick 0
         self._off = 0
         self._last_face = self._last_voice = float("-inf")
+        self._last_tick = 0
         self._first_voice: float | None = None
 
     def hello(self, fps: int, hints: bool) -> None:
@@ -98,7 +102,7 @@ class SplitFlows:
             raise BitstreamError("a tick message holds one tick, without voice")
         tick = self._number(int.from_bytes(message[:4], "big"))
         self._learn(self._faces, arrival - TICK * (tick + 1))
-        self._last_face = arrival
+        self._last_face, self._last_tick = arrival, tick
         silent = arrival - self._last_voice > self._SILENT
         part = TickPart(tick, packet.faces[0], b"" if silent else None, packet.redundant, packet.clock_ms)
         if not silent or self._fps != 5 or self._hints:
@@ -106,7 +110,10 @@ class SplitFlows:
         return [part, *(TickPart(tick + k, b"", b"") for k in range(1, _SLOW_TICKS))]
 
     def voice(self, timestamp: int, opus: bytes, arrival: float) -> TickPart | None:
-        """An Opus packet; None while its other half, or the first face, is still to come. Raises BitstreamError."""
+        """An Opus packet; None while its other half, or the first face, is still to come. Raises BitstreamError.
+
+        One that a face came with has the face's arrival.
+        """
         self._last_voice = arrival
         self._first_voice = arrival if self._first_voice is None else self._first_voice
         whole = self._whole(timestamp, opus)
@@ -149,12 +156,16 @@ class SplitFlows:
                 return None
             self._offset = timestamp % SAMPLES_PER_TICK if self._offset is None else self._offset
             return (timestamp - self._offset) // SAMPLES_PER_TICK
+        together = arrival == self._last_face
         # where the clock of the faces puts the end of this packet
         exact = ((timestamp + SAMPLES_PER_TICK) / SAMPLE_RATE + voices - faces) / TICK - 1
+        if together:
+            exact = self._last_tick
         if self._offset is not None:
             tick = round((timestamp - self._offset) / SAMPLES_PER_TICK)
             self._off = self._off + 1 if abs(exact - tick) > self._SLIP else 0
-            if self._off < self._PATIENCE and abs(exact - tick) < 10:
+            patience = self._TOGETHER if together else self._PATIENCE
+            if self._off < patience and abs(exact - tick) < 10:
                 return tick
         self._off = 0
         self._offset = timestamp - round(exact) * SAMPLES_PER_TICK

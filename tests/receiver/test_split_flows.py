@@ -196,3 +196,23 @@ def test_garbage_is_told() -> None:
         for take in (lambda d: flows.face(d, 1.0), lambda d: flows.voice(rng.randrange(1 << 40), d, 1.0)):
             with contextlib.suppress(BitstreamError):
                 take(data)
+
+
+def test_a_face_inside_a_voice_packet_is_of_the_same_tick() -> None:
+    random.seed(11)
+    browser, playout = Browser(), Playout(0.0)
+    faces = browser.faces(200)
+    # voice packets whose phase alone would put them a tick later, and now and then a face that misses its packet
+    for k, (_, _, number, data) in enumerate(faces):
+        arrival = START + TICK * (number + 1) + 0.006 + random.random() * 0.004
+        while (due := playout.due) is not None and due <= arrival:
+            for tick in playout.step(due):
+                assert number < 10 or tick.heard == (tick.index % 40 != 7)
+        if k % 40 != 7:
+            assert playout.face_message(data, arrival)
+        if k % 40 == 8:
+            assert playout.face_message(faces[k - 1][3], arrival)
+        if k % 40 != 7:
+            assert playout.voice_packet(ORIGIN + 1920 * number, OPUS_40, arrival)
+    assert playout._flows._offset == ORIGIN
+    assert not playout.needs_refresh and playout.counters["ticks_corrupt"] == 0

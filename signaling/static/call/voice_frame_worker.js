@@ -1,7 +1,8 @@
 // An encoded transform: puts tick messages before the Opus packets that pass (codec_models/bitstream/voice_frame.py).
 //
-// Takes messages {message: Uint8Array, at: ms of the Unix clock} and gives {waited: ms or null, added: bytes} for every
-// voice packet, and {late: Uint8Array} for a message that no packet came by for: the data channel takes that.
+// Takes messages {message: Uint8Array, at: ms of the Unix clock} and gives {waited: ms or null, missed: whether
+// a message came just too late for the packet before, added: bytes} for every voice packet, and {late: Uint8Array} for a
+// message that no packet came by for: the data channel takes that.
 
 /* eslint-env worker */
 import { packVoiceFrame } from "../coder/packet.js";
@@ -33,7 +34,7 @@ onrtctransform = ({ transformer }) => {
       const added = framed.length - frame.data.byteLength;
       frame.data = framed.buffer;
       controller.enqueue(frame);
-      postMessage({ waited, added });
+      postMessage({ waited, missed: taken.length > 1, added });
     },
   });
   transformer.readable.pipeThrough(frames).pipeTo(transformer.writable).catch(() => {}); // the connection is closed

@@ -7,10 +7,11 @@ import { TICK_MS } from "./report.js";
 /** The line of the offer that tells the receiver. */
 export const ATTRIBUTE = "a=pinhole-voice-frame:1";
 const FLOWING_MS = 150;
-const LEAST_WAIT_MS = 4;
-const MOST_WAIT_MS = 14;
-const LOOKED_AT = 9;
-const STEP_MS = 2;
+const WINDOW = 25; // packets, a second
+const MARGIN_MS = 8;
+const BACK_MS = 6;
+const HOLD = 10; // windows
+const SETTLING = 3; // windows at the start, in which the machine is busy with much else
 
 export class VoiceFrames {
   /**
@@ -29,8 +30,11 @@ export class VoiceFrames {
     this._lastPassed = -Infinity;
     /** Bytes of all voice packets so far that are not voice. */
     this.added = 0;
-    /** @type {number[]} */
-    this._waits = [];
+    this._least = Infinity;
+    this._missed = false;
+    this._packets = 0;
+    this._hold = 0;
+    this._windows = 0;
     /** Asked to begin later, or earlier, by so many ms: messages wait too long, or nearly miss their packet. */
     this.shift = (/** @type {number} */ _ms) => {};
     this._worker.onmessage = ({ data }) => {
@@ -54,17 +58,30 @@ export class VoiceFrames {
     this._worker.terminate();
   }
 
-  /** @param {{waited: number | null, added: number}} packet */
-  _passed({ waited, added }) {
+  /**
+   * Ticks are moved so that each is ready just before its packet: a message that comes too late for it waits 40 ms for
+   * the next, and every one of those is paid for by the receiver's buffer.
+   * @param {{waited: number | null, missed: boolean, added: number}} packet
+   */
+  _passed({ waited, missed, added }) {
     this._lastPassed = performance.now();
     this.added += added;
-    if (waited === null) return;
-    this._waits.push(Math.min(waited, TICK_MS));
-    if (this._waits.length < LOOKED_AT) return;
-    const wait = this._waits.sort((a, b) => a - b)[LOOKED_AT >> 1];
-    this._waits = [];
-    if (wait > MOST_WAIT_MS) this.shift(wait > 2 * MOST_WAIT_MS ? wait - MOST_WAIT_MS : STEP_MS);
-    else if (wait < LEAST_WAIT_MS) this.shift(-STEP_MS);
+    this._packets += 1;
+    this._missed ||= missed;
+    if (waited !== null) this._least = Math.min(this._least, waited);
+    if (this._packets < WINDOW) return;
+    this._windows += 1;
+    if (this._missed) {
+      this._hold = this._windows > SETTLING ? HOLD : 0;
+      this.shift(-BACK_MS);
+    } else if (this._hold > 0) {
+      this._hold -= 1;
+    } else if (this._least > MARGIN_MS && this._least < TICK_MS) {
+      this.shift(this._least - MARGIN_MS);
+    }
+    this._least = Infinity;
+    this._missed = false;
+    this._packets = 0;
   }
 }
 
