@@ -7,11 +7,11 @@ import { TICK_MS } from "./report.js";
 /** The line of the offer that tells the receiver. */
 export const ATTRIBUTE = "a=pinhole-voice-frame:1";
 const FLOWING_MS = 150;
-const WINDOW = 25; // packets, a second
-const MARGIN_MS = 8;
-const BACK_MS = 6;
-const HOLD = 10; // windows
-const SETTLING = 3; // windows at the start, in which the machine is busy with much else
+const WINDOW = 50; // packets, two seconds
+const FIRST_WINDOW = 15;
+const OUTLIERS = 0.05; // of the packets: a page that stalls for a moment is not to be waited for
+const SLACK_MS = [3, 9]; // what the others should have had left
+const BACK_MS = 4;
 
 export class VoiceFrames {
   /**
@@ -30,11 +30,9 @@ export class VoiceFrames {
     this._lastPassed = -Infinity;
     /** Bytes of all voice packets so far that are not voice. */
     this.added = 0;
-    this._least = Infinity;
-    this._missed = false;
-    this._packets = 0;
-    this._hold = 0;
-    this._windows = 0;
+    /** @type {number[]} */
+    this._slacks = [];
+    this._window = FIRST_WINDOW;
     /** Asked to begin later, or earlier, by so many ms: messages wait too long, or nearly miss their packet. */
     this.shift = (/** @type {number} */ _ms) => {};
     this._worker.onmessage = ({ data }) => {
@@ -66,22 +64,14 @@ export class VoiceFrames {
   _passed({ waited, missed, added }) {
     this._lastPassed = performance.now();
     this.added += added;
-    this._packets += 1;
-    this._missed ||= missed;
-    if (waited !== null) this._least = Math.min(this._least, waited);
-    if (this._packets < WINDOW) return;
-    this._windows += 1;
-    if (this._missed) {
-      this._hold = this._windows > SETTLING ? HOLD : 0;
-      this.shift(-BACK_MS);
-    } else if (this._hold > 0) {
-      this._hold -= 1;
-    } else if (this._least > MARGIN_MS && this._least < TICK_MS) {
-      this.shift(this._least - MARGIN_MS);
-    }
-    this._least = Infinity;
-    this._missed = false;
-    this._packets = 0;
+    if (waited !== null) this._slacks.push(missed ? 0 : Math.min(waited, TICK_MS));
+    if (this._slacks.length < this._window) return;
+    const slack = this._slacks.sort((a, b) => a - b)[Math.ceil(OUTLIERS * this._window)];
+    this._slacks = [];
+    this._window = WINDOW;
+    const [least, most] = SLACK_MS;
+    if (slack < least) this.shift(-BACK_MS);
+    else if (slack > most) this.shift(slack - (least + most) / 2);
   }
 }
 
