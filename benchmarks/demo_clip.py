@@ -27,7 +27,7 @@ from benchmarks.progress import Progress
 from codec_models.bitstream.timing import SAMPLE_RATE, SAMPLES_PER_TICK, TICKS_PER_SECOND
 from codec_models.errors import CommandParser, UserError, run_command
 from sender.demo_face import DemoFace, Expression, Pose
-from sender.demo_source import _Actor  # its poses; DemoSource gives pictures only
+from sender.demo_source import Actor  # its poses; DemoSource gives pictures only
 from sender.demo_voice import DemoVoice
 
 SECONDS = 10
@@ -51,7 +51,7 @@ def loop(seed: int = SEED) -> tuple[list[_Act], NDArray[np.int16]]:
     """Poses and expressions of TICKS ticks, and the voice (TICKS, 1920) int16; the first tick follows the last."""
     acts: list[_Act] = []
     voices, silent = [], []
-    voice, actor = DemoVoice(seed), _Actor(seed)
+    voice, actor = DemoVoice(seed), Actor(seed)
     for index in range(SEARCHED):
         samples, mouth = voice.tick()
         acts.append(actor.play(index, mouth))

@@ -30,7 +30,7 @@ class DemoSource:
         self._face = DemoFace()
 
     def __iter__(self) -> Iterator[SourceTick]:
-        voice, actor = DemoVoice(self.seed), _Actor(self.seed)
+        voice, actor = DemoVoice(self.seed), Actor(self.seed)
         ticks = None if self.seconds is None else round(self.seconds * TICKS_PER_SECOND)
         index = 0
         while ticks is None or index < ticks:
@@ -51,7 +51,7 @@ class _Mood:
     look: tuple[float, float] = (0.0, 0.0)
 
 
-class _Actor:
+class Actor:
     """Head, eyes and brows that go with the mouth."""
 
     _BLINK = (0.35, 0.95, 1.0, 0.7, 0.3, 0.08)  # closing of the lids, tick by tick

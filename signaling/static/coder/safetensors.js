@@ -9,6 +9,7 @@ const TYPES = {
   U32: Uint32Array,
   I64: BigInt64Array,
   U64: BigUint64Array,
+  F16: Uint16Array,
   F32: Float32Array,
   F64: Float64Array,
 };
@@ -16,7 +17,7 @@ const MAX_HEADER_BYTES = 1 << 20;
 
 /**
  * @typedef {{dtype: string, shape: number[], data: ArrayLike<number>}} Tensor
- * 64-bit integers come as Float64Array and must be below 2^53 in size.
+ * 64-bit integers come as Float64Array and must be below 2^53 in size, F16 as Float32Array.
  */
 
 /**
@@ -41,9 +42,16 @@ export function parseSafetensors(buffer) {
     }
     // A copy, as its place in the file need not be aligned.
     const data = new Type(buffer.slice(8 + size + start, 8 + size + end));
-    tensors.set(name, { dtype, shape, data: dtype === "I64" || dtype === "U64" ? plain(data) : data });
+    const long = dtype === "I64" || dtype === "U64";
+    tensors.set(name, { dtype, shape, data: long ? plain(data) : dtype === "F16" ? Float32Array.from(data, half) : data });
   }
   return tensors;
+}
+
+function half(bits) {
+  const [sign, exponent, fraction] = [bits & 0x8000 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
+  if (exponent === 31) return fraction ? NaN : sign * Infinity;
+  return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -24 * fraction);
 }
 
 function plain(data) {

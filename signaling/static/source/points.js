@@ -2,7 +2,7 @@
  * The landmarks of a face in a 256x256 picture: the network of `codec_models/face_points.py`, run here on one core, and
  * the hints that follow from them. Pure.
  */
-import { parseHalves } from "./halves.js";
+import { parseSafetensors } from "../coder/safetensors.js";
 import { Step } from "./layers.js";
 
 const SIDE = 256;
@@ -50,7 +50,11 @@ export class FacePoints {
 
   /** @param {ArrayBuffer} buffer */
   constructor(buffer) {
-    const tensors = parseHalves(buffer);
+    const tensors = parseSafetensors(buffer);
+    for (const [name, { dtype, data }] of tensors) {
+      if (dtype !== "F16") throw new Error(`${name} is of type ${dtype}, not F16`);
+      if (!Array.prototype.every.call(data, Number.isFinite)) throw new Error(`${name} is not finite`);
+    }
     const steps = Object.entries(SHAPES).map(([name, shape]) => new Step(tensors, name, shape));
     if (tensors.size) throw new Error(`the weights have an unknown ${[...tensors.keys()][0]}`);
     [this._whole, this._face, this._eye, this._mouth] = steps;

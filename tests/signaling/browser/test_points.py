@@ -22,10 +22,10 @@ from codec_models.landmarks import hints_of
 from codec_models.training.checkpoint import save_weights
 
 pytestmark = pytest.mark.unit
-SOURCE = Path(__file__).parents[3] / "signaling" / "static" / "source"
+STATIC = Path(__file__).parents[3] / "signaling" / "static"
 ASK = """
 import { readFileSync } from "node:fs";
-import { FacePoints, hintsOf } from "./points.js";
+import { FacePoints, hintsOf } from "./source/points.js";
 const [weights, pictures] = process.argv.slice(2);
 const read = (path) => new Uint8Array(readFileSync(path));
 try {
@@ -57,8 +57,9 @@ def node() -> str:
 
 def ask(node: str, folder: Path, weights: Path, pictures: np.ndarray) -> Any:
     """What the page finds in pictures (N, 256, 256, 3) uint8."""
-    for name in ("points.js", "layers.js", "halves.js"):
-        shutil.copy(SOURCE / name, folder)
+    for name in ("source/points.js", "source/layers.js", "coder/safetensors.js"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(STATIC / name, folder / name)
     (folder / "package.json").write_text('{"type": "module"}')
     (folder / "ask.js").write_text(ASK)
     alpha = np.full((*pictures.shape[:3], 1), 255, np.uint8)
