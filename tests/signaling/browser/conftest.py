@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.signaling.browser.page_parts import CHROMIUM, DEVICES, WATCH, Rooms, Tab
+from tests.signaling.browser.call_parts import CHROMIUM, WATCH
+from tests.signaling.browser.page_parts import DEVICES, Rooms, Tab
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,8 @@ from urllib.parse import urlencode
 
 import httpx
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-ROOT = Path(__file__).parents[3]
-PICTURES = ROOT / "out" / "screenshots"
-"""Screenshots are kept here, to be looked at."""
+from tests.signaling.browser.call_parts import PICTURES
+
 PLAIN = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP pinhole.test 127.0.0.1",
@@ -24,27 +21,6 @@ DEVICES = {
     "no camera": (*PLAIN, ALLOWED, "--use-fake-device-for-media-stream=device-count=0"),
     "not asked": (*PLAIN, "--use-fake-device-for-media-stream", "--deny-permission-prompts"),
 }
-WATCH = """
-(() => {
-  const open = { peers: [], tracks: [], workers: 0, contexts: [] };
-  Object.defineProperty(window, "opened", { value: open });
-  const Peer = window.RTCPeerConnection;
-  window.RTCPeerConnection = class extends Peer { constructor(...a) { super(...a); open.peers.push(this); } };
-  const ask = navigator.mediaDevices?.getUserMedia.bind(navigator.mediaDevices);
-  if (ask) navigator.mediaDevices.getUserMedia = async (...a) => {
-    const stream = await ask(...a);
-    open.tracks.push(...stream.getTracks());
-    return stream;
-  };
-  const W = window.Worker;
-  window.Worker = class extends W {
-    constructor(...a) { super(...a); open.workers += 1; }
-    terminate() { open.workers -= 1; super.terminate(); }
-  };
-  const A = window.AudioContext;
-  window.AudioContext = class extends A { constructor(...a) { super(...a); open.contexts.push(this); } };
-})();
-"""
 STILL_OPEN = """() => [
   opened.peers.filter((p) => p.connectionState !== "closed").length,
   opened.tracks.filter((t) => t.readyState === "live").length,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -13,12 +12,12 @@ from typing import Any
 import pytest
 
 from codec_models.bitstream.prior import WEIGHTS
+from tests.signaling.browser.call_parts import CHROMIUM
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 CODER = ROOT / "signaling" / "static" / "coder"
 VECTORS = ROOT / "tests" / "codec_models" / "bitstream"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "media-src 'self' blob:; connect-src 'self'; worker-src 'self'"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +16,8 @@ from typing import Any
 import pytest
 
 from signaling.page_files import HEADERS, STATIC, TYPES
+from tests.signaling.browser.call_parts import CHROMIUM
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FRAMES = 75
 CODECS = ["ours-25", "ours-5", "bicubic", "h264-floor", "h264-zerolatency-crf37", "av1-floor"]

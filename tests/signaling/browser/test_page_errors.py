@@ -11,7 +11,8 @@ import pytest
 
 from signaling.rooms import RoomLimits
 from signaling.server import ServerConfig
-from tests.signaling.browser.page_parts import CHROMIUM, STILL_OPEN, Rooms, Tab, picture
+from tests.signaling.browser.call_parts import CHROMIUM
+from tests.signaling.browser.page_parts import STILL_OPEN, Rooms, Tab, picture
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 from dataclasses import astuple
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from codec_models.face_points import DEFAULT_WEIGHTS, FacePoints, load_face_points
 from codec_models.landmarks import hints_of
 from codec_models.training.checkpoint import save_weights
+from tests.signaling.browser.test_coder import node_path
 
 pytestmark = pytest.mark.unit
 STATIC = Path(__file__).parents[3] / "signaling" / "static"
@@ -45,11 +45,7 @@ try {
 
 @pytest.fixture(scope="module")
 def node() -> str:
-    found = shutil.which("node")
-    spec = find_spec("playwright")
-    if found is None and spec is not None and spec.origin is not None:
-        inside = Path(spec.origin).parent / "driver" / "node"
-        found = str(inside) if inside.exists() else None
+    found = node_path()
     if found is None:
         pytest.skip("needs Node: install it, or the package playwright")
     return found
