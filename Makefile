@@ -44,10 +44,11 @@ test-gpu: setup-dev
 bench: setup-dev
 	@mkdir -p out
 	$(BIN)/python -m benchmarks.bitstream $(CLIPS) --json out/bitstream.json
-	$(BIN)/python -m benchmarks.bpp $(CLIPS) --json out/bpp.json --plot out/bpp.png
+	$(BIN)/python -m benchmarks.bpp $(CLIPS) --json out/bpp.json --plot out/bpp.png --compare out/compare
 	$(BIN)/python -m benchmarks.interpolation $(CLIPS) --json out/interpolation.json
 	$(BIN)/python -m benchmarks.teeth $(CLIPS) --json out/teeth.json
 	$(BIN)/python -m benchmarks.call $(firstword $(CLIPS) demo) --seconds 60 --json out/call.json
+	$(BIN)/python -m benchmarks.browser $(firstword $(CLIPS) demo) --json out/browser.json
 	$(BIN)/python -m benchmarks.latency $(firstword $(CLIPS) demo) --json out/latency.json --plot out/latency.png
 	$(BIN)/python -m benchmarks.throughput --json out/throughput.json
 
