@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.anchors import ANCHORS, colour, nal, vvc
+from benchmarks.anchors import ANCHORS, av1, colour, nal, vvc
 from benchmarks.anchors.codec import encode_packets
 from benchmarks.metrics import psnr
 from codec_models.errors import UserError
@@ -84,3 +86,10 @@ def test_colour_conversion_is_bt709_limited_and_nearly_reversible(frames: NDArra
     assert psnr(frames[0], colour.to_rgb(colour.to_yuv420(frames[0]))) > 38
     deep = tuple(p.astype(np.uint16) << 2 for p in colour.to_yuv420(frames[0]))
     assert np.array_equal(colour.to_rgb(deep, 10), colour.to_rgb(colour.to_yuv420(frames[0])))  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="no schedulers to choose from on this system")
+def test_av1_leaves_the_thread_its_priority() -> None:
+    before = os.sched_getscheduler(0)
+    av1.live(63).encode(np.zeros((3, 256, 256, 3), np.uint8))
+    assert os.sched_getscheduler(0) == before == os.SCHED_OTHER
