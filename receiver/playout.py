@@ -192,6 +192,7 @@ class Playout:
         self.buffer.stop()
         self._origin = None
         self._stray_epoch = None
+        self._split = False  # the next may be one of our own ends
         self._flows = SplitFlows()
         self._flows.hello(*self._told)
 

@@ -20,11 +20,6 @@ class Screen:
         self._downs: set[Down] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    @property
-    def viewers(self) -> int:
-        """How many browsers look."""
-        return len(self._downs)
-
     def attach(self, down: Down, lows: bool = True) -> None:
         """lows: whether it is shown the 8x8 pictures too."""
         down.lows = lows

@@ -216,3 +216,22 @@ def test_a_face_inside_a_voice_packet_is_of_the_same_tick() -> None:
             assert playout.voice_packet(ORIGIN + 1920 * number, OPUS_40, arrival)
     assert playout._flows._offset == ORIGIN
     assert not playout.needs_refresh and playout.counters["ticks_corrupt"] == 0
+
+
+def test_after_a_browser_a_native_senders_losses_count() -> None:
+    random.seed(12)
+    browser, playout = Browser(), Playout(0.0)
+    play(playout, browser.faces(50) + browser.voices(2.0))
+    playout.reconnected()
+    encoder, lost = FaceEncoder(FaceConfig(hints=False)), 60
+    clean = []
+    for tick in range(100):
+        arrival = START + 10 + TICK * (tick + 1)
+        while (due := playout.due) is not None and due <= arrival:
+            clean += [p.face.clean for p in playout.step(due)]
+        payload = pack(TickPacket((encoder.encode(picture(tick)),), (OPUS_40,)))
+        if tick != lost:
+            assert playout.packet(1920 * tick, payload, arrival)
+    # nothing carried the lost face along: what leans on it must not be drawn, and a refresh is asked for
+    assert all(clean[5:lost]) and not any(clean[lost + 5 :]) and playout.needs_refresh
+    assert playout.counters["ticks_corrupt"] == 0  # known for lost, not found out from bits that make no sense
