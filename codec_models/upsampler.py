@@ -54,6 +54,9 @@ class UpsamplerConfig:
 
 LIVE = UpsamplerConfig()
 PAPER = UpsamplerConfig(width=64, visual=512, visual_blocks=1, audio=512, audio_blocks=1)
+TEACHER = UpsamplerConfig(width=16, visual=48)
+"""Twice as wide as `LIVE`, so that it can start from its weights (`training/widen.py`); for training alone."""
+CONFIGS = {"live": LIVE, "paper": PAPER, "teacher": TEACHER}
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,11 +89,11 @@ def main() -> int:
 
 def _add_upsampler(commands: argparse._SubParsersAction[CommandParser]) -> None:
     add = commands.add_parser("upsampler", help="8x8, voice and stills to 256x256 video").add_argument
-    add("--config", choices=("live", "paper"), default="live")
+    add("--config", choices=("live", "paper", "teacher"), default="live")
     _add_common(add)
     add("--of", type=_positive, help="minutes of the whole plan, where this run is only a part of it (see --resume)")
     add("--resume", type=Path, help="go on from a checkpoint (OUT/last.pt) as if it had never stopped")
-    add("--init", type=Path, help="start from weights (safetensors)")
+    add("--init", type=Path, help="start from weights (safetensors); those of a narrower config are widened")
     add("--resolution", type=int, choices=(64, 128, 256), default=256, help="of the training pictures at the end")
     add("--phase", choices=("plain", "gan"), default="plain", help="gan: adversarial losses too")
     add("--learning-rate", type=_positive, default=6e-4)

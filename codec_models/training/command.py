@@ -16,7 +16,7 @@ from ..interpolation import Interpolation
 from ..teeth import LIVE as LIVE_TEETH
 from ..teeth import PAPER as PAPER_TEETH
 from ..teeth import Teeth
-from ..upsampler import LIVE, PAPER, Upsampler, load_upsampler
+from ..upsampler import CONFIGS, LIVE, PAPER, Upsampler, load_upsampler
 from .checkpoint import CHECKPOINT, claim_folder, load_checkpoint, load_weights
 from .corpus import Corpus, most_varied, read_manifest
 from .data import WindowConfig, WindowSampler
@@ -35,6 +35,7 @@ from .sync_expert import SyncExpert, SyncRecipe, SyncSampler, train_sync
 from .sync_loss import SyncLoss
 from .teeth import TeethRecipe, TeethTraining, TeethWeights, train_teeth
 from .upsampler import Run, UpsamplerRecipe, train
+from .widen import start_from
 from .world import World, join_world
 
 _LANDMARK_SHARE = 0.2
@@ -60,9 +61,10 @@ def run_upsampler(options: argparse.Namespace) -> int:
         if world.first:
             claim_folder(options.out, [CHECKPOINT, name], options.resume is not None)
         torch.manual_seed(options.seed)
-        network = Upsampler(LIVE if options.config == "live" else PAPER).to(world.device)
-        if options.init:
-            load_weights(options.init, network)
+        network = Upsampler(CONFIGS[options.config])
+        if options.init and (smaller := start_from(options.init, network)):
+            Progress(world.first).say(f"{options.init}: widened from {smaller}")
+        network.to(world.device)
         labels = Labels(options.labels, options.cache)
         corpus = load(options.clips, labels, world, options.max_clips)
         sampler = WindowSampler(corpus, seed=options.seed + 1000 * world.rank)
