@@ -97,7 +97,7 @@ def test_a_file_says_whether_to_widen(tmp_path: Path) -> None:
     save_weights(tmp_path / "wide.safetensors", wide, {"network": "upsampler", "config": "teacher"})
     assert start_from(tmp_path / "wide.safetensors", again) is None
     assert torch.equal(again.decoder.mask.weight, wide.decoder.mask.weight.half().float())
-    with pytest.raises(UserError, match="'teacher'.*width is 16 there and 8 here"):
+    with pytest.raises(UserError, match=r"'teacher'.*width is 16 there and 8 here"):
         start_from(tmp_path / "wide.safetensors", same)
     save_weights(path, live)
     with pytest.raises(UserError, match="another network"):
