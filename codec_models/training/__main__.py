@@ -100,6 +100,8 @@ def _add_upsampler(commands: argparse._SubParsersAction[CommandParser]) -> None:
     add("--cooldown", type=float, default=0.3, help="share of the plan in which the learning rate falls")
     add("--evaluate-minutes", type=_positive, default=10.0, help="time between two measurements on dev")
     add("--sync-expert", type=Path, help="weights of a trained sync expert: adds its sync loss")
+    add("--teacher", type=Path, help="weights of a larger upsampler (--config teacher) to learn from besides")
+    add("--distil", type=_share, help="weight of the teacher against the truth (default: 0.5)")
     add("--compile", action="store_true", help="torch.compile, worth it on a GPU")
 
 

@@ -20,6 +20,7 @@ from ..upsampler import CONFIGS, LIVE, PAPER, Upsampler, load_upsampler
 from .checkpoint import CHECKPOINT, claim_folder, load_checkpoint, load_weights
 from .corpus import Corpus, most_varied, read_manifest
 from .data import WindowConfig, WindowSampler
+from .distillation import load_teacher
 from .evaluation import Evaluation
 from .face_views import FacePool, FaceSampler
 from .finding import WEIGHTS as FINDING_WEIGHTS
@@ -29,6 +30,7 @@ from .interpolation import InterpolationRecipe, train_interpolation
 from .keyframes import StretchConfig, StretchSampler
 from .labels import Labels
 from .landmarks import LandmarkRecipe, train_landmarks
+from .losses import LossWeights
 from .mouths import MouthConfig, Mouths, harvest, harvest_pairs
 from .progress import Progress
 from .sync_expert import SyncExpert, SyncRecipe, SyncSampler, train_sync
@@ -51,6 +53,8 @@ def run_upsampler(options: argparse.Namespace) -> int:
         raise UserError("--resume goes on from a checkpoint, --init starts from weights: give one of them")
     if options.resume and not options.resume.is_file():
         raise UserError(f"no such checkpoint: {options.resume}")
+    if options.distil is not None and not options.teacher:
+        raise UserError("--distil is the weight of a teacher: give one with --teacher")
     if options.threads:
         torch.set_num_threads(options.threads)
     world = join_world(options.device)
@@ -60,6 +64,7 @@ def run_upsampler(options: argparse.Namespace) -> int:
         name = f"upsampler_{options.config}.safetensors"
         if world.first:
             claim_folder(options.out, [CHECKPOINT, name], options.resume is not None)
+        teacher = load_teacher(options.teacher, world.device) if options.teacher else None
         torch.manual_seed(options.seed)
         network = Upsampler(CONFIGS[options.config])
         if options.init and (smaller := start_from(options.init, network)):
@@ -88,13 +93,15 @@ def run_upsampler(options: argparse.Namespace) -> int:
             seed=options.seed,
             compile=options.compile,
         )
+        if options.distil is not None:
+            recipe = dataclasses.replace(recipe, weights=LossWeights(distil=options.distil))
         if options.init:  # trained weights need no easy beginning
             recipe = dataclasses.replace(recipe, curriculum=())
         run = Run(options.out, options.config, options.resume, start)
         sync = None
         if options.sync_expert:
             sync = SyncLoss(SyncExpert.load(options.sync_expert), corpus)
-        train(network, sampler, evaluation, recipe, world, run, sync)
+        train(network, sampler, evaluation, recipe, world, run, sync, teacher)
     finally:
         world.leave()
     return 0

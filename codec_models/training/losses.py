@@ -57,6 +57,8 @@ class LossWeights:
     sync: float = 0.03
     readings: float = 0.1
     likeness: float = 0.2
+    distil: float = 0.5
+    distil_flow: float = 2.0
 
     def region(self, name: str) -> float:
         return {"lips": self.lips, "nose": self.nose}.get(name, self.eyes if name.endswith("eye") else self.brows)
@@ -118,6 +120,11 @@ def gradient_loss(a: Tensor, b: Tensor) -> Tensor:
     return (d[..., 1:] - d[..., :-1]).abs().mean() + (d[..., 1:, :] - d[..., :-1, :]).abs().mean()
 
 
+def pyramid_loss(a: Tensor, b: Tensor) -> Tensor:
+    """Sum of L1 between pictures at a half, a quarter and an eighth of their size."""
+    return torch.stack([F.l1_loss(F.avg_pool2d(a, s), F.avg_pool2d(b, s)) for s in (2, 4, 8)]).sum()
+
+
 _POINT_WEIGHT = torch.ones(110)
 _POINT_WEIGHT[_at(LIPS)] = 2.5
 _POINT_WEIGHT[_at(EYES)] = 3.0
@@ -144,7 +151,7 @@ def plain_losses(made: Made, w: Windows, weights: LossWeights) -> dict[str, Tens
 
     Their sum is the loss; each is zero where everything equals the truth.
     """
-    picture, warped, _, coarse, still_points = (t.float() for t in made)
+    picture, warped, _, coarse, still_points, _ = (t.float() for t in made)
     truth, true_points = w.picture, w.points
     side = truth.shape[-1]
     importance = pixel_weights(true_points, side, weights)
@@ -157,8 +164,7 @@ def plain_losses(made: Made, w: Windows, weights: LossWeights) -> dict[str, Tens
         "coarse": weights.coarse * F.l1_loss(coarse, F.adaptive_avg_pool2d(truth, coarse.shape[-1])),
         "warped": weights.warped * ((warped - truth).abs() * (1 + 0.3 * importance)).mean(),
     }
-    pyramid = [F.l1_loss(F.avg_pool2d(picture, s), F.avg_pool2d(truth, s)) for s in (2, 4, 8)]
-    terms["pyramid"] = weights.pyramid * torch.stack(pyramid).sum()
+    terms["pyramid"] = weights.pyramid * pyramid_loss(picture, truth)
     if weights.ssim:
         a, b = luma(picture), luma(truth)
         alike = []
@@ -167,3 +173,19 @@ def plain_losses(made: Made, w: Windows, weights: LossWeights) -> dict[str, Tens
             a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
         terms["ssim"] = weights.ssim * torch.stack(alike).mean()
     return terms
+
+
+def distillation_losses(made: Made, taught: Made, w: Windows, weights: LossWeights) -> dict[str, Tensor]:
+    """Weighted terms that pull what a student makes to what its teacher makes of the same windows (superface, section
+    3.2): the picture, with as much weight on face and regions as the truth has (so `distil` is the teacher's weight
+    against the truth's), and the motion fields, in the face above all, where they are not arbitrary.
+
+    Each is zero where the two are equal. No gradient reaches the teacher.
+    """
+    picture, aim = made.picture.float(), taught.picture.detach().float()
+    importance = pixel_weights(w.points, picture.shape[-1], weights)
+    apart = (picture - aim).abs()
+    near = apart.mean() + (apart * importance).mean() + weights.pyramid * pyramid_loss(picture, aim)
+    face = box_mask(w.points, made.flow.shape[-1], 0.1 * eye_distance(w.points))[:, None]
+    flow = (made.flow.float() - taught.flow.detach().float()).abs() * (0.1 + face)
+    return {"distil": weights.distil * near, "distil flow": weights.distil * weights.distil_flow * flow.mean()}

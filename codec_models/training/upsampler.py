@@ -11,29 +11,28 @@ import copy
 import dataclasses
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..bitstream.timing import PICTURE
 from ..errors import UserError
 from ..layers import channels_last
 from .average import follow
 from .checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint, save_weights
 from .data import WindowSampler
 from .discriminator import PatchDiscriminator, adversarial_loss, critic_loss, feature_matching_loss
+from .distillation import Teacher
 from .draws import Dice
 from .evaluation import Evaluation, Figures
 from .face_reader import FaceReader, likeness_loss, reading_loss, roughened
-from .losses import LossWeights, plain_losses
+from .losses import LossWeights, distillation_losses, plain_losses
 from .progress import Progress, training_line
 from .sync_loss import SyncLoss
+from .whole_upsampler import WholeUpsampler, run_whole
 from .windows import Made, Windows
 from .world import World
 
@@ -88,45 +87,6 @@ class UpsamplerRecipe:
         return self.learning_rate * min(1.0, rise) * min(1.0, max(_LEAST_RATE, fall))
 
 
-class WholeUpsampler(nn.Module):
-    """Encoding of the stills and drawing of the picture in one forward pass, as DistributedDataParallel needs it."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(
-        self,
-        stills: Tensor,
-        still_low: Tensor,
-        still_points: Tensor,
-        still_found: Tensor,
-        low: Tensor,
-        mel: Tensor,
-        hints: Tensor,
-        has: Tensor,
-    ) -> Made:
-        """See `Windows`. The network draws 256x256; a smaller batch is enlarged before and averaged after it."""
-        side = stills.shape[-1]
-        if side != PICTURE:
-            full = F.interpolate(stills.flatten(0, 1), size=(PICTURE, PICTURE), mode="bilinear", align_corners=False)
-            stills = full.view(*still_low.shape[:2], 3, PICTURE, PICTURE)
-        encode: Callable[..., Any] = self.network.encode_stills  # type: ignore[assignment]
-        # All known is told apart: then nothing has to be guessed.
-        found = None if bool((still_found > 0).all()) else still_found
-        identity = encode(stills, still_low, still_points, found)
-        made = self.network(identity, low, mel, hints, has)
-        picture, warped = made.picture, made.warped
-        if side != PICTURE:
-            picture, warped = (F.avg_pool2d(t.float(), PICTURE // side) for t in (picture, warped))
-        return Made(picture, warped, made.points, made.coarse, identity.points)
-
-
-def _run(network: nn.Module, w: Windows) -> Made:
-    made: Made = network(w.stills, w.still_low, w.still_points, w.still_found, w.low, w.mel, w.hints, w.has)
-    return made
-
-
 class UpsamplerTraining:
     """Networks, optimisers, sampler and counters of one training; `advance` makes one step."""
 
@@ -137,8 +97,9 @@ class UpsamplerTraining:
         recipe: UpsamplerRecipe,
         world: World,
         sync: SyncLoss | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
-        self.recipe, self.world, self.sampler, self.sync = recipe, world, sampler, sync
+        self.recipe, self.world, self.sampler, self.sync, self.teacher = recipe, world, sampler, sync, teacher
         device = world.device
         self.network, self.critic = channels_last(network.to(device)), channels_last(PatchDiscriminator().to(device))
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
@@ -169,10 +130,12 @@ class UpsamplerTraining:
         draw = self.sampler.draw(recipe.batch)
         w = self.sampler.render(draw, recipe.side(progress))
         with self._cast():
-            made = _run(self._whole, w)
+            made = run_whole(self._whole, w)
         terms = plain_losses(made, w, recipe.weights)
         if self.sync is not None:
             terms["sync"] = recipe.weights.sync * self.sync(draw, made.picture, w.points)
+        if self.teacher is not None:
+            terms |= distillation_losses(made, self.teacher(w), w, recipe.weights)
         terms |= self._likeness_terms(made.picture, w)
         adversarial = recipe.phase == "gan"
         if adversarial:
@@ -240,7 +203,7 @@ class UpsamplerTraining:
     def predict(self, w: Windows) -> Made:
         """With the averaged weights."""
         with self._cast():
-            return _run(WholeUpsampler(self.average), w)
+            return run_whole(WholeUpsampler(self.average), w)
 
     def state(self) -> dict[str, Any]:
         return {
@@ -306,15 +269,17 @@ def train(
     world: World,
     run: Run,
     sync: SyncLoss | None = None,
+    teacher: Teacher | None = None,
 ) -> Figures | None:
     """Train for the recipe's time and write `upsampler_NAME.safetensors`, `last.pt`, `figures.jsonl` and `sheet.png`.
 
-    evaluation is needed in the first process only; sync: a loss by a trained expert, where there is one.
+    evaluation is needed in the first process only; sync: a loss by a trained expert, where there is one; teacher: a
+    larger network that is imitated besides.
     """
     out, name, resume = run.out, run.name, run.resume
     begin = time.monotonic() if run.start is None else run.start
     progress_line = Progress(world.first)
-    training = UpsamplerTraining(network, sampler, recipe, world, sync)
+    training = UpsamplerTraining(network, sampler, recipe, world, sync, teacher)
     if resume is not None:
         training.load_state(load_checkpoint(resume, world.device))
         recipe = training.recipe

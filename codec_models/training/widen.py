@@ -35,11 +35,20 @@ _TAILS = {"decoder.join64.weight": (1, 2), "decoder.rank32.weight": (2, 2), "sti
 """Inputs of a layer: parts that are widened, and channels after them that are not."""
 
 
+def stored_config(path: Path) -> str | None:
+    """Which config a file of weights says it is of; None where it does not, is missing or broken."""
+    try:
+        with safe_open(path, "pt") as stored:
+            return (stored.metadata() or {}).get("config")
+    except (OSError, SafetensorError):
+        return None
+
+
 def start_from(path: Path, network: Upsampler) -> str | None:
     """Fill a network from safetensors of its own sizes, or widened from those of a smaller config that the file names
     -> that config's name, None where nothing was widened. Raises UserError.
     """
-    name = _config_of(path)
+    name = stored_config(path)
     config = CONFIGS.get(name or "")
     if name is None or config is None or config == network.config:
         load_weights(path, network)
@@ -51,15 +60,6 @@ def start_from(path: Path, network: Upsampler) -> str | None:
     except ValueError as e:
         raise UserError(f"{path} holds weights of {name!r}, from which this network cannot be made: {e}") from e
     return name
-
-
-def _config_of(path: Path) -> str | None:
-    """What the file's metadata say; `load_weights` has the words for a file that is missing or broken."""
-    try:
-        with safe_open(path, "pt") as stored:
-            return (stored.metadata() or {}).get("config")
-    except (OSError, SafetensorError):
-        return None
 
 
 def widen(narrow: Upsampler, wide: Upsampler, uneven: float = _UNEVEN, seed: int = 0) -> None:

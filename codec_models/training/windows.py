@@ -58,7 +58,8 @@ class Windows:
 
 class Made(NamedTuple):
     """What a network makes of windows: picture, warped still (B, 3, R, R), landmarks (B, 110, 2), the coarse picture of
-    the backbone (B, 3, 32, 32), and the stills' landmarks (B, S, 110, 2), guessed where they were not given.
+    the backbone (B, 3, 32, 32), the stills' landmarks (B, S, 110, 2), guessed where they were not given, and where in
+    each still every place is found, flow (B, S, 2, 64, 64) in [-1, 1] units.
     """
 
     picture: Tensor
@@ -66,3 +67,4 @@ class Made(NamedTuple):
     points: Tensor
     coarse: Tensor
     still_points: Tensor
+    flow: Tensor

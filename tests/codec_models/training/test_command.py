@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from codec_models.errors import UserError
 from codec_models.training.__main__ import main
+from codec_models.training.checkpoint import save_weights
 from codec_models.upsampler import Upsampler
 
 pytestmark = pytest.mark.unit
@@ -55,6 +56,10 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         run(monkeypatch, *common(clips, tmp_path), "--resume", "a", "--init", "b")
     with pytest.raises(UserError, match="no such weights file"):
         run(monkeypatch, *common(clips, tmp_path / "new"), "--init", tmp_path / "absent.safetensors")
+    with pytest.raises(UserError, match="no such weights file"):
+        run(monkeypatch, *common(clips, tmp_path / "new"), "--teacher", tmp_path / "absent.safetensors")
+    with pytest.raises(UserError, match="--teacher"):
+        run(monkeypatch, *common(clips, tmp_path / "new"), "--distil", "0.3")
     (tmp_path / "upsampler_live.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match="--resume"):
         run(monkeypatch, *common(clips, tmp_path))
@@ -122,3 +127,23 @@ def test_from_nothing_the_landmark_head_comes_first_then_the_rest(
     again = load_file(out)
     assert any((weights[k] != again[k]).any() for k in weights)
     assert same(head, heads(out)), "what the head has learned is left as it is"
+
+
+@pytest.mark.slow
+def test_a_teacher_starts_from_live_weights_and_then_teaches(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    live = tmp_path / "live.safetensors"
+    save_weights(live, Upsampler(), {"network": "upsampler", "config": "live"})
+    short = ["--dev", clips, "--dev-clips", "1", *SHORT[2:], "--minutes", "0.01", "--resolution", "256"]
+    out = tmp_path / "teacher" / "upsampler_teacher.safetensors"
+    assert run(monkeypatch, *common(clips, out.parent), "--config", "teacher", "--init", live, *short) == 0
+    assert "widened from live" in capsys.readouterr().err
+    student = tmp_path / "student"
+    assert run(monkeypatch, *common(clips, student), "--init", live, "--teacher", out, "--distil", "1", *short) == 0
+    assert "widened" not in (said := capsys.readouterr().err) and "distil flow" in said
+    first, same_start = (
+        json.loads((folder / "figures.jsonl").read_text().splitlines()[0]) for folder in (out.parent, student)
+    )
+    assert first["psnr"] == pytest.approx(same_start["psnr"], abs=0.05), "both begin with the same picture"

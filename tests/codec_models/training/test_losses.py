@@ -28,7 +28,8 @@ def windows(corpus: Corpus) -> Windows:
 
 def made_of(w: Windows) -> Made:
     coarse = torch.nn.functional.adaptive_avg_pool2d(w.picture, 32)
-    return Made(w.picture, w.picture, w.points, coarse, w.still_points)
+    flow = torch.zeros(*w.still_points.shape[:2], 2, 64, 64)
+    return Made(w.picture, w.picture, w.points, coarse, w.still_points, flow)
 
 
 def test_zero_at_the_truth(windows: Windows) -> None:
@@ -45,10 +46,40 @@ def test_every_term_grows_and_has_a_gradient(windows: Windows) -> None:
     assert all(float(t.detach()) > 1e-4 for t in terms.values()), terms
     torch.autograd.backward(torch.stack(list(terms.values())).sum())
     for name, leaf in zip(Made._fields, leaves, strict=True):
-        if name == "points":  # the landmark head has a training of its own
+        if name in ("points", "flow"):  # the landmark head has a training of its own, and no clip tells the motion
             assert leaf.grad is None
         else:
             assert leaf.grad is not None and torch.isfinite(leaf.grad).all() and (leaf.grad != 0).any(), name
+
+
+def test_what_a_teacher_made_is_an_aim(windows: Windows) -> None:
+    generator = torch.Generator().manual_seed(0)
+    taught = Made(*(t + 0.05 * torch.randn(t.shape, generator=generator) for t in made_of(windows)))
+    weights = losses.LossWeights()
+    terms = losses.distillation_losses(taught, taught, windows, weights)
+    assert set(terms) == {"distil", "distil flow"} and all(float(t) == 0 for t in terms.values())
+    leaves, aims = ([t.detach().clone().requires_grad_() for t in m] for m in (made_of(windows), taught))
+    terms = losses.distillation_losses(Made(*leaves), Made(*aims), windows, weights)
+    assert all(float(t.detach()) > 1e-3 for t in terms.values()), terms
+    torch.autograd.backward(torch.stack(list(terms.values())).sum())
+    assert all(aim.grad is None for aim in aims)
+    reached = {n for n, leaf in zip(Made._fields, leaves, strict=True) if leaf.grad is not None}
+    assert reached == {"picture", "flow"}
+    # as much weight on every pixel as the truth's own losses give it
+    against = dataclasses.replace(windows, picture=taught.picture)
+    truth = losses.plain_losses(Made(*leaves), against, weights)
+    expected = weights.distil * (truth["l1"] + truth["region"] + truth["pyramid"])
+    assert float(terms["distil"].detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+    # motion counts where there is a face
+    flow = torch.zeros_like(taught.flow)
+    inside, corner = flow.clone(), flow.clone()
+    x, y = ((windows.points[0].mean(0) + 1) * 32).clamp(0, 63).long().tolist()
+    inside[0, 0, :, y, x] = corner[0, 0, :, 0, 0] = 0.1
+    cost = [
+        losses.distillation_losses(taught._replace(flow=f), taught._replace(flow=flow), windows, weights)
+        for f in (inside, corner)
+    ]
+    assert float(cost[0]["distil flow"]) > 5 * float(cost[1]["distil flow"]) > 0
 
 
 def test_losses_of_landmarks_grow_and_have_a_gradient(windows: Windows) -> None:
@@ -79,7 +110,7 @@ def test_gradients_are_finite_at_the_truth_itself(windows: Windows) -> None:
     leaves = [t.detach().clone().requires_grad_() for t in made_of(windows)]
     terms = losses.plain_losses(Made(*leaves), windows, losses.LossWeights())
     torch.autograd.backward(torch.stack(list(terms.values())).sum())
-    taught = [leaf.grad for name, leaf in zip(Made._fields, leaves, strict=True) if name != "points"]
+    taught = [leaf.grad for name, leaf in zip(Made._fields, leaves, strict=True) if name not in ("points", "flow")]
     assert all(grad is not None and torch.isfinite(grad).all() for grad in taught)
 
 

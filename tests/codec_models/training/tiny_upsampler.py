@@ -19,6 +19,7 @@ class Picture:
     warped: Tensor
     points: Tensor
     coarse: Tensor
+    flow: Tensor
 
 
 @dataclass
@@ -31,6 +32,7 @@ class TinyUpsampler(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.landmarks = HintMotion()
+        self.flow = nn.Parameter(torch.zeros(1, 1, 2, 64, 64))
         self.paint = nn.Conv2d(6, 3, 3, padding=1)
         nn.init.zeros_(self.paint.weight)
         nn.init.zeros_(self.paint.bias)
@@ -47,4 +49,5 @@ class TinyUpsampler(nn.Module):
         big = F.interpolate(low[:, -1], size=still.shape[-2:], mode="bilinear", align_corners=False)
         picture = 0.5 * still + 0.5 * big + self.paint(torch.cat([still, big], 1))
         change, _ = hint_condition(hints, has, measured(points))
-        return Picture(picture, still, self.landmarks(points, change).mean(1), F.avg_pool2d(picture, 8))
+        made, flow = self.landmarks(points, change).mean(1), self.flow.expand(*points.shape[:2], -1, -1, -1)
+        return Picture(picture, still, made, F.avg_pool2d(picture, 8), flow)
