@@ -1,8 +1,8 @@
 """The upsampler: 8x8 window, voice, hints and one or several stills -> one 256x256 frame (av-upsampler, section 3).
 
 Shape: visual encoder and audio encoder -> iterative up/down projection -> landmarks and motion -> three-pathway
-decoder -> colour consistency. Pictures are in [-1, 1]. One definition, two sizes: `LIVE` for a CPU core or a browser,
-`PAPER` with the paper's 512 channels.
+decoder -> colour consistency. Pictures are in [-1, 1]. One definition, three sizes: `LIVE` for a CPU core or a
+browser, `TEACHER` that it can learn from, `PAPER` with the paper's 512 channels.
 
 Where it departs from the paper: one frame is drawn from the T = 5 up to it (the paper draws all five, a call needs the
 last); voice and picture features are added after a linear layer instead of concatenated before one; and landmarks
