@@ -60,9 +60,9 @@ class WindowConfig:
     side_light: float = 0.25
     stills: int = 3
     one_still: float = 0.6
-    coded_still: float = 0.3
-    poor_still: float = 0.3
-    other_light: float = 0.5
+    coded_still: float = 0.5
+    poor_still: float = 0.2
+    other_light: float = 0.35
     faceless: float = 0.08
     degradation: Degradation = field(default_factory=Degradation)
 

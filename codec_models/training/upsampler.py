@@ -32,6 +32,7 @@ from .face_reader import FaceReader, likeness_loss, reading_loss, roughened
 from .losses import LossWeights, distillation_losses, plain_losses
 from .progress import Progress, training_line
 from .sync_loss import SyncLoss
+from .true_motion import motion_loss, true_motion
 from .whole_upsampler import WholeUpsampler, run_whole
 from .windows import Made, Windows
 from .world import World
@@ -134,6 +135,8 @@ class UpsamplerTraining:
         terms = plain_losses(made, w, recipe.weights)
         if self.sync is not None:
             terms["sync"] = recipe.weights.sync * self.sync(draw, made.picture, w.points)
+        if recipe.weights.motion:
+            terms["motion"] = recipe.weights.motion * motion_loss(made.flow, *true_motion(w))
         if self.teacher is not None:
             terms |= distillation_losses(made, self.teacher(w), w, recipe.weights)
         terms |= self._likeness_terms(made.picture, w)

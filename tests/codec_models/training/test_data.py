@@ -160,10 +160,11 @@ def test_five_frames_a_second_hold_or_mix(corpus: Corpus) -> None:
 def test_lost_ticks_are_held_over(corpus: Corpus) -> None:
     sampler = WindowSampler(corpus)
     draw = sampler.plain(0, [30], [0])
+    draw.quality[:] = 0  # the run-in begins elsewhere, and a coarse step would show that
     whole = sampler.render(draw, 64)
     draw.held_from[:], draw.held_to[:] = 2, 9
     held = sampler.render(draw, 64)
-    assert (held.low[0, :2] == whole.low[0, :2]).all()
+    assert (held.low[0, :2] - whole.low[0, :2]).abs().max() < 2.5 / 127.5
     assert (held.low[0, 2:] == held.low[0, 1]).all() and (held.low[0, 4] != whole.low[0, 4]).any()
     assert (held.mel[0, :, 4:] == -1).all() and (held.mel[0, :, :4] == whole.mel[0, :, :4]).all()
 
