@@ -3,8 +3,8 @@
 The paper (av-upsampler section 3.2, eq. 2 and 4) adds the error of four regions with weight 100. Regions are small
 (in a picture of a clip the box around the lips covers 3.5 %, an eye 1.3 %, a brow 2 %, the nose 3 %), so a mean over a
 region with weight w weighs each of its pixels 30 to 80 times w as much as the mean over the picture does. With the
-weights below a pixel of the lips weighs about 20 times as much as one of the wall, of the eyes 35, of the nose 6: of the
-squared error on clips of other people three quarters lie outside the face (`benchmarks/loss_map.py`).
+weights below a pixel of the lips weighs about 20 times as much as one of the wall, of the eyes 35, of the nose 6; of
+the squared error on clips of other people three quarters lie outside the face (`benchmarks/loss_map.py`).
 """
 
 from __future__ import annotations

@@ -61,7 +61,8 @@ def _sparse() -> SparseMotion:
 
 @cache
 def _finder() -> Any:
-    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    module: Any = cv2  # its types do not know this function
+    return module.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
 
 def _first(points: Tensor, others: Tensor, side: int) -> NDArray[np.float32]:
