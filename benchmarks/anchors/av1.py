@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from .codec import Encoding, LibraryCodec, library_version
 
+_FFMPEG_MOST = 63
+
 
 class AV1(LibraryCodec):
     """SVT-AV1 with low-delay prediction: no picture waits for a later one."""
@@ -42,7 +44,14 @@ def _own_priority() -> Iterator[None]:
         os.sched_setscheduler(0, policy, parameters)
 
 
-def live(crf: int) -> AV1:
-    """Preset 8; CRF 63 is the highest that FFmpeg lets through to SVT-AV1, its floor."""
-    options = {"preset": "8", "g": "9999", "crf": str(crf), "svtav1-params": "pred-struct=1:lp=1"}
-    return AV1("av1-floor" if crf == 63 else f"av1-lowdelay-crf{crf}", options, "AV1")
+def live(crf: int, filters: bool = True) -> AV1:
+    """Preset 2; CRF 70 is the highest that SVT-AV1 knows, its floor.
+
+    FFmpeg's own option ends at 63. filters: CDEF and restoration, whose headers cost more than they bring in pictures
+    of a few bytes.
+    """
+    parameters = f"pred-struct=1:lp=1{'' if filters else ':enable-cdef=0:enable-restoration=0'}"
+    if crf > _FFMPEG_MOST:
+        parameters += f":crf={crf}"
+    options = {"preset": "2", "g": "9999", "crf": str(min(crf, _FFMPEG_MOST)), "svtav1-params": parameters}
+    return AV1("av1-floor" if crf == 70 else f"av1-lowdelay-crf{crf}", options, "AV1")

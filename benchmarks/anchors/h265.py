@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from .codec import LibraryCodec
 from .nal import banner_bytes, banner_text
+
+_ZERO_LATENCY = "bframes=0:b-adapt=0:rc-lookahead=0:scenecut=0:cutree=0:frame-threads=1"
 
 
 class H265(LibraryCodec):
@@ -13,7 +13,6 @@ class H265(LibraryCodec):
 
     encoder = "libx265"
     decoder = "hevc"
-    quiet: ClassVar[dict[str, str]] = {"x265-params": "log-level=error"}
 
     def coded_size(self, packet: bytes) -> int:
         return len(packet) - banner_bytes(packet, "hevc")
@@ -25,6 +24,11 @@ class H265(LibraryCodec):
 
 
 def live(crf: int) -> H265:
-    """Zero latency; CRF 51 is the highest that x265 knows, its floor."""
-    options = {"preset": "medium", "tune": "zerolatency", "crf": str(crf)}
+    """Zero latency; CRF 51 is the highest that x265 knows, its floor.
+
+    `_ZERO_LATENCY` is what x265's tune of that name sets, as only one tune can be named. Entry points of wavefronts,
+    more references, weights and offsets (SAO) cost more than they bring at these rates; slower presets gain nothing.
+    """
+    parameters = f"log-level=error:{_ZERO_LATENCY}:wpp=0:ref=1:weightp=0:sao=0"
+    options = {"preset": "slow", "tune": "psnr", "x265-params": parameters, "g": "9999", "crf": str(crf)}
     return H265("h265-floor" if crf == 51 else f"h265-zerolatency-crf{crf}", options, "H.265")

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.anchors import ANCHORS, av1, colour, nal, vvc
-from benchmarks.anchors.codec import encode_packets
+from benchmarks.anchors import ANCHORS, CALL_ANCHORS, EVERY_ANCHOR, Anchor, Scaled, av1, colour, h264, nal, vvc
+from benchmarks.anchors.codec import Encoding, encode_packets
 from benchmarks.metrics import psnr
 from codec_models.errors import UserError
 
 pytestmark = pytest.mark.unit
 
 COUNT = 10
+FLOORS = list({anchor.family: name for name, anchor in reversed(CALL_ANCHORS.items())}.values())
+"""The first point of each codec at each size."""
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +28,16 @@ def frames() -> NDArray[np.uint8]:
     return np.stack([np.roll(base, 2 * k, 1) for k in range(COUNT)]).astype(np.uint8)
 
 
-@pytest.mark.parametrize("name", ANCHORS)
+@pytest.mark.parametrize("name", dict.fromkeys((*ANCHORS, *FLOORS)))
 def test_encodes_and_decodes(name: str, frames: NDArray[np.uint8]) -> None:
-    anchor = ANCHORS[name]
+    anchor = EVERY_ANCHOR[name]
     if (why := anchor.missing()) is not None:
         pytest.skip(why)
     coded = anchor.encode(frames)
     assert coded.frames.shape == frames.shape and coded.frames.dtype == np.uint8
     assert len(coded.sizes) == COUNT
     assert coded.total_bytes == sum(coded.sizes)
-    assert 200 < coded.total_bytes < 200_000
+    assert 100 < coded.total_bytes < 200_000
     assert coded.sizes[0] > max(coded.sizes[1:])  # the intra picture
     # in display order: the same frame fits better than any other
     errors = [psnr(frames, np.roll(coded.frames, k, 0)) for k in range(4)]
@@ -45,8 +47,53 @@ def test_encodes_and_decodes(name: str, frames: NDArray[np.uint8]) -> None:
 
 
 def test_names_and_settings_are_unique() -> None:
-    assert len({a.settings for a in ANCHORS.values()}) == len(ANCHORS)
-    assert all(name == anchor.name for name, anchor in ANCHORS.items())
+    assert len({a.settings for a in EVERY_ANCHOR.values()}) == len(EVERY_ANCHOR)
+    assert all(name == anchor.name for name, anchor in EVERY_ANCHOR.items())
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_no_picture_of_a_call_depends_on_a_later_one(name: str, frames: NDArray[np.uint8]) -> None:
+    anchor = CALL_ANCHORS[name]
+    if (why := anchor.missing()) is not None:
+        pytest.skip(why)
+    known = COUNT - 4
+    others = np.concatenate([frames[:known], frames[known:, ::-1, ::-1]])
+    a, b = anchor.encode(frames), anchor.encode(others)
+    assert a.sizes[:known] == b.sizes[:known] and a.sizes[known:] != b.sizes[known:]
+    assert np.array_equal(a.frames[:known], b.frames[:known])
+
+
+def test_a_smaller_size_has_its_own_name_family_and_settings(frames: NDArray[np.uint8]) -> None:
+    small = Scaled(h264.live(51), 64)
+    assert (small.name, small.family) == ("h264-64-floor", "H.264 at 64")
+    assert "64x64" in small.settings and small.inner.settings in small.settings
+    assert Scaled(vvc.live(47), 128).name == "vvc-128-lowdelay-qp47"
+    with pytest.raises(ValueError, match="128x128"):
+        Scaled(h264.live(51), 128).encode(frames[:, :64, :64])
+
+
+class Untouched:
+    """Gives back what it gets."""
+
+    name, family, settings = "none-at-all", "none", "-c:v rawvideo"
+
+    def missing(self) -> str | None:
+        return "not here"
+
+    def encode(self, frames: NDArray[np.uint8]) -> Encoding:
+        self.shape = frames.shape
+        return Encoding(frames, [7] * len(frames), "version 1")
+
+
+def test_a_smaller_size_is_averaged_and_enlarged_by_lanczos() -> None:
+    inner: Anchor = Untouched()
+    noise = np.random.default_rng(3).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
+    frames = noise.repeat(4, 1).repeat(4, 2)  # the average of each 4x4 pixels is known
+    coded = Scaled(inner, 64).encode(frames)
+    assert inner.shape == noise.shape  # type: ignore[attr-defined]
+    assert coded.sizes == [7, 7] and coded.version == "version 1" and Scaled(inner, 64).missing() == "not here"
+    for made, small in zip(coded.frames, noise, strict=True):
+        assert np.array_equal(made, cv2.resize(small, (256, 256), interpolation=cv2.INTER_LANCZOS4))
 
 
 def test_a_higher_crf_costs_less(frames: NDArray[np.uint8]) -> None:
