@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import metrics, ours
-from benchmarks.anchors import ANCHORS
+from benchmarks.anchors import ANCHORS, EVERY_ANCHOR
 from benchmarks.clips import DEMO, Clip, load_clip
 from benchmarks.codec_runs import CodecRuns, add_arguments, check, chosen, maker, vmaf_wanted
 from benchmarks.compare_files import MAX_SHOWN, CompareFiles, clip_name
@@ -42,6 +42,8 @@ COLUMNS = {
     "kbps": "kb/s|.2f",
     "bpp": "bpp|.5f",
     "bpp_with_still": "bpp+still|.5f",
+    "kbps_10s": "in 10 s|.2f",
+    "kbps_10min": "in 10 min|.2f",
     "psnr": "PSNR|.2f",
     "ssim": "SSIM|.3f",
     "ms_ssim": "MS-SSIM|.3f",
@@ -158,7 +160,7 @@ def report(
     print(table([*lines, *published_rows()], columns))
     for codec, why in comparison.left_out.items():
         print(f"left out: {codec} ({why})")
-    families = {name: anchor.family for name, anchor in ANCHORS.items()} | dict.fromkeys(
+    families = {name: anchor.family for name, anchor in EVERY_ANCHOR.items()} | dict.fromkeys(
         (*ours.NAMES, *ours.VARIANTS), "ours"
     )
     title = f"{over}: quality against rate"
@@ -167,7 +169,8 @@ def report(
         print(f"plot: {options.plot}")
     if options.video is not None:
         print(f"video: {options.video}")
-    how = settings(codecs=comparison.runs.settings, left_out=comparison.left_out, metrics=metrics.DEFINITIONS)
+    definitions = ours.DEFINITIONS | metrics.DEFINITIONS
+    how = settings(codecs=comparison.runs.settings, left_out=comparison.left_out, metrics=definitions)
     if options.json is not None:
         published = {"source": SOURCE, "rows": published_rows()}
         write_json(options.json, document(comparison.rows, how, published=published))

@@ -19,7 +19,7 @@ from codec_models.reconstruction import NAMES as RECONSTRUCTIONS
 from codec_models.reconstruction import Reconstructor, reconstructor
 
 from . import ours
-from .anchors import ANCHORS
+from .anchors import ANCHORS, EVERY_ANCHOR
 from .clips import Clip
 from .ffmpeg import ffmpeg_path
 from .ours import OurCodec, Variant
@@ -52,12 +52,14 @@ class CodecRuns:
             row.update(figures)
             self.settings.setdefault(codec, mine.settings(codec))
             return frames, row
-        coded = ANCHORS[codec].encode(clip.frames)
+        anchor = EVERY_ANCHOR[codec]
+        coded = anchor.encode(clip.frames)
         row.update(ours.rate(coded.total_bytes, len(clip.frames)))
         if len(coded.sizes) > 1:
             # for a comparison with ours without the still: what follows the first, intra-coded picture
             row["kbps_after_first"] = ours.rate(sum(coded.sizes[1:]), len(clip.frames) - 1)["kbps"]
-        self.settings.setdefault(codec, f"{coded.version}: {ANCHORS[codec].settings}")
+            row.update(ours.spread(row["kbps_after_first"], coded.sizes[0]))
+        self.settings.setdefault(codec, f"{coded.version}: {anchor.settings}")
         return coded.frames, row
 
 
@@ -113,11 +115,13 @@ def chosen(names: Sequence[str] | None, usual: Sequence[str] = CODECS) -> tuple[
     does not exist, and where a codec that was asked for by name cannot run.
     """
     wanted = [n.strip() for n in names if n.strip()] if names is not None else list(usual)
-    unknown = [n for n in wanted if n not in ANCHORS and not ours.is_ours(n)]
+    unknown = [n for n in wanted if n not in EVERY_ANCHOR and not ours.is_ours(n)]
     if unknown or not wanted:
-        known = f"{', '.join(CODECS)}, and other mixtures of what ours can be"
+        more = "other mixtures of what ours can be, and the points of benchmarks.curve"
+        known = f"{', '.join(CODECS)}, {more}"
         raise UserError(f"no codec called {', '.join(unknown) or 'that'}; known are {known}")
-    missing = {n: why for n in wanted if n in ANCHORS and (why := ANCHORS[n].missing()) is not None}
+    anchors = {n: EVERY_ANCHOR[n] for n in wanted if n in EVERY_ANCHOR}
+    missing = {n: why for n, anchor in anchors.items() if (why := anchor.missing()) is not None}
     if missing and names is not None:
         name, why = next(iter(missing.items()))
         raise UserError(f"{name} cannot run: {why}")

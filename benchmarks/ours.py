@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codec_models.bitstream.face import FaceConfig, FaceDecoder, FaceEncoder, FaceTick, Profile, area_8x8
+from codec_models.bitstream.face import DEFAULT, FaceConfig, FaceDecoder, FaceEncoder, FaceTick, Profile, area_8x8
 from codec_models.bitstream.still import IdentityStill, decode_still, encode_still
 from codec_models.bitstream.timing import PICTURE, TICKS_PER_SECOND, kbps
 from codec_models.reconstruction import LOOKAHEAD, Reconstructor, StillColour, enlarge
@@ -41,14 +41,28 @@ VARIANTS = (
 )
 BASELINES = ("bicubic", "still", "still-colour")
 STILL_DELAY = TICKS_PER_SECOND
-_NAME = re.compile(r"ours-(25|5)(-nohints)?(-noaudio)?(-noteeth)?(?:-(hold|lookahead[01]))?(?:-stills([2-8]))?")
+LENGTHS = {"kbps_10s": 10.0, "kbps_10min": 600.0}
+"""Figure -> length in seconds of the call over which its start is spread."""
+DEFINITIONS = {
+    "kbps": "whole video over the clip: of ours faces and hints without the still, of others with their first picture",
+    "kbps_with_still": "the same with the stills",
+    "kbps_after_first": "of others: what follows their first, intra-coded picture",
+    "kbps_10s": "in a call of 10 s, with what it needs once: of ours kbps and the stills, of others kbps_after_first "
+    "and the first picture",
+    "kbps_10min": "the same in a call of 10 minutes",
+}
+_NAME = re.compile(
+    r"ours-(25|5)(?:-(full|lean))?(?:-q(\d|1[0-5]))?(?:-w(\d+(?:\.\d+)?))?"
+    r"(-nohints)?(-noaudio)?(-noteeth)?(?:-(hold|lookahead[01]))?(?:-stills([2-8]))?"
+)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What a name such as "ours-25-nohints-noaudio" or "ours-5-lookahead1" stands for.
+    """What a name such as "ours-25-nohints-noaudio", "ours-5-lookahead1" or "ours-25-lean-q12" stands for.
 
     lookahead: frames that interpolation waits for at 5 fps, None where each frame holds until the next comes.
+    profile: None for that of the `OurCodec`; quality, rate_weight: of `FaceConfig`.
     """
 
     fps: Fps
@@ -57,6 +71,9 @@ class Variant:
     teeth: bool = True
     lookahead: int | None = LOOKAHEAD
     stills: int = 1
+    profile: Profile | None = None
+    quality: int = DEFAULT
+    rate_weight: float = DEFAULT
 
     @classmethod
     def named(cls, name: str) -> Variant:
@@ -64,10 +81,24 @@ class Variant:
         match = _NAME.fullmatch(name)
         if match is None:
             raise ValueError(f"no codec of ours is called {name}")
-        fps, nohints, noaudio, noteeth, between, stills = match.groups()
+        fps, profile, quality, weight, nohints, noaudio, noteeth, between, stills = match.groups()
         lookahead = LOOKAHEAD if between is None else None if between == "hold" else int(between[-1])
         hints, audio, teeth = (part is None for part in (nohints, noaudio, noteeth))
-        return cls(cast(Fps, int(fps)), hints, audio, teeth, lookahead, int(stills or 1))
+        return cls(
+            cast(Fps, int(fps)),
+            hints,
+            audio,
+            teeth,
+            lookahead,
+            int(stills or 1),
+            cast(Profile | None, profile),
+            DEFAULT if quality is None else int(quality),
+            DEFAULT if weight is None else float(weight),
+        )
+
+    def face_config(self, profile: Profile) -> FaceConfig:
+        """The settings of its 8x8 layer. profile: where the name gives none."""
+        return FaceConfig(self.profile or profile, self.quality, self.fps, self.hints, rate_weight=self.rate_weight)
 
     @property
     def still_share(self) -> list[float]:
@@ -140,7 +171,7 @@ class OurCodec:
     clip: Clip
     profile: Profile = "full"
     reconstructor: Callable[[Variant], Reconstructor] = lambda variant: StillColour()
-    _streams: dict[tuple[int, bool], FaceStream] = field(default_factory=dict)
+    _streams: dict[FaceConfig, FaceStream] = field(default_factory=dict)
     _stills: dict[int, tuple[bytes, IdentityStill]] = field(default_factory=dict)
     _backends: dict[str, str] = field(default_factory=dict)
 
@@ -157,7 +188,7 @@ class OurCodec:
             stills = 0 if name == "bicubic" else len(self.still[0])
             return self._reconstruct(stream, model, plain), self._figures(stream, stills)
         variant = Variant.named(name)
-        stream = self.stream(variant.fps, variant.hints)
+        stream = self.stream_of(variant)
         drawing = self.reconstructor(variant)
         self._backends[name] = f"{drawing.backend} on {drawing.device}"
         frames = self._reconstruct(stream, drawing, variant)
@@ -168,8 +199,10 @@ class OurCodec:
         if name == "still":
             return f"identity still only, {len(self.still[0])} B"
         variant = Variant(25, hints=False) if name in BASELINES else Variant.named(name)
-        config = self._config(variant.fps, variant.hints)
+        config = variant.face_config(self.profile)
         line = f"{config.profile} profile, quality {config.quality}, {config.fps} fps, hints {_on(config.hints)}"
+        if variant.rate_weight != DEFAULT:
+            line += f", rate weight {config.rate_weight:g}"
         if name in BASELINES:
             return f"{line}; {'8x8 enlarged bicubically, no still' if name == 'bicubic' else 'still with 8x8 colours'}"
         stills = "" if variant.stills == 1 else f", {variant.stills} stills, each known 1 s after it was taken"
@@ -196,13 +229,17 @@ class OurCodec:
         return [k for k in taken if k == 0 or k + STILL_DELAY < count]
 
     def stream(self, fps: Fps, hints: bool) -> FaceStream:
-        """The 8x8 layer, coded on first use."""
-        if (fps, hints) not in self._streams:
-            self._streams[fps, hints] = code_faces(self.clip, self._config(fps, hints))
-        return self._streams[fps, hints]
+        """The 8x8 layer in the default quality, coded on first use."""
+        return self.stream_of(Variant(fps, hints))
 
-    def _config(self, fps: Fps, hints: bool) -> FaceConfig:
-        return FaceConfig(profile=self.profile, fps=fps, hints=hints)
+    def stream_of(self, variant: Variant) -> FaceStream:
+        """The 8x8 layer of a variant, coded on first use."""
+        return self._coded(variant.face_config(self.profile))
+
+    def _coded(self, config: FaceConfig) -> FaceStream:
+        if config not in self._streams:
+            self._streams[config] = code_faces(self.clip, config)
+        return self._streams[config]
 
     def _reconstruct(self, stream: FaceStream, model: Reconstructor, variant: Variant) -> NDArray[np.uint8]:
         model.set_identity(self.still[1])
@@ -224,7 +261,7 @@ class OurCodec:
         if coded:
             row["face_psnr"] = psnr(stream.originals[coded], stream.decoded())
         if stream.config.hints:
-            without = self.stream(stream.config.fps, False)
+            without = self._coded(replace(stream.config, hints=False))
             row["hint_kbps"] = kbps(stream.total_bytes - without.total_bytes, self.clip.seconds)
         return row
 
@@ -232,7 +269,7 @@ class OurCodec:
         row = rate(face_bytes, len(self.clip.frames), still_bytes)
         if still_bytes:
             row["identity_bytes"] = still_bytes
-        return row
+        return row | spread(row["kbps"], still_bytes)
 
 
 class Enlarged:
@@ -272,6 +309,11 @@ def rate(total_bytes: int, frames: int, still_bytes: int = 0) -> Row:
         "bpp": 8 * total_bytes / pixels,
         "bpp_with_still": 8 * (total_bytes + still_bytes) / pixels,
     }
+
+
+def spread(running_kbps: float, start_bytes: int) -> Row:
+    """The figures of `LENGTHS`: a stream of this rate after a start of so many bytes, which it needs once."""
+    return {figure: running_kbps + kbps(start_bytes, seconds) for figure, seconds in LENGTHS.items()}
 
 
 def _on(value: bool) -> str:

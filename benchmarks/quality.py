@@ -24,19 +24,26 @@ from benchmarks import landmark_metrics, metrics, ours, wall
 from benchmarks.clips import DEMO, Clip, load_clip
 from benchmarks.codec_runs import CodecRuns, add_arguments, check, chosen, maker, vmaf_wanted
 from benchmarks.extra_measures import Measure, measures
+from benchmarks.face_tracks import FaceTracks
 from benchmarks.ours import OurCodec, Variant
 from benchmarks.progress import Progress
 from benchmarks.report import Row, document, mean_rows, settings, table, write_json
+from benchmarks.sharpness import RATIOS, sharpness_ratios
 from benchmarks.smoothness import DEFINITION, MIN_FRAMES, beat_5hz
 from benchmarks.wall import WallRow, telling_frame
 from codec_models.errors import CommandParser, run_command
 
 USUAL = (*ours.NAMES, *ours.VARIANTS, *ours.BASELINES, "h264-floor", "h265-floor", "vp9-floor", "av1-floor")
 """Codecs that take part where none are named: ours, what needs no network, and the least that standard ones can do."""
+STILL = "still-colour"
+"""What a reconstruction must beat: the still with the received colours, without a network."""
 COLUMNS = {
     "codec": "codec",
     "kbps": "kb/s|.2f",
+    "kbps_10s": "in 10 s|.2f",
+    "kbps_10min": "in 10 min|.2f",
     "psnr": "PSNR|.2f",
+    "psnr_over_still": "over still|+.2f",
     "ssim": "SSIM|.3f",
     "ms_ssim": "MS-SSIM|.3f",
     "vmaf": "VMAF|.1f",
@@ -48,6 +55,10 @@ COLUMNS = {
     "eye_corr": "eye corr|.2f",
     "beat_5hz": "beat|.1f",
     "beat_true": "true beat|.1f",
+    "brenner_ratio": "Brenner|.2f",
+    "energy_ratio": "energy|.2f",
+    "brenner_face": "face Brenner|.2f",
+    "energy_face": "energy|.2f",
     "csim": "CSIM|.3f",
     "lpips": "LPIPS|.3f",
     "dists": "DISTS|.3f",
@@ -68,6 +79,7 @@ class Quality:
     extra: Sequence[Measure]
     rows: list[Row] = field(default_factory=list)
     walls: list[WallRow] = field(default_factory=list)
+    _track: FaceTracks = field(default_factory=FaceTracks)
 
     @property
     def shown(self) -> str:
@@ -78,17 +90,18 @@ class Quality:
         mine = self.runs.clip(clip)
         bar.now(f"landmarks  {clip.name}")
         beat = beat_5hz(clip.frames) if len(clip.frames) >= MIN_FRAMES else None
-        truth = landmark_metrics.track(clip.frames, each=lambda: bar.now(f"landmarks  {clip.name}"))
+        truth = self._track(clip.frames, lambda: bar.now(f"landmarks  {clip.name}"))
         for codec in self.codecs:
             what = f"{codec}  {clip.name}"
             bar.now(what)
             frames, row = self.runs.run(codec, mine)
             row.update(metrics.picture_quality(clip.frames, frames, self.with_vmaf))
+            row.update(sharpness_ratios(clip.frames, frames, clip.points))
             if len(frames) >= MIN_FRAMES:
                 row.update(beat_5hz=beat_5hz(frames), beat_true=beat)
             found = None
             if truth is not None:
-                found = landmark_metrics.track(frames, each=lambda what=what: bar.now(what))  # type: ignore[misc]
+                found = self._track(frames, lambda what=what: bar.now(what))  # type: ignore[misc]
             if truth is not None and found is not None:
                 row.update(landmark_metrics.compare(truth, found))
             for measure in self.extra:
@@ -97,17 +110,26 @@ class Quality:
             if codec == self.shown:
                 self._keep(mine, frames, row)
             bar.step(what)
+        over_still(self.rows[-len(self.codecs) :])
 
     def _keep(self, mine: OurCodec, frames: NDArray[np.uint8], row: Row) -> None:
         clip, at = mine.clip, telling_frame(mine.clip.points)
         variant = (
             Variant.named(self.shown) if self.shown not in ours.BASELINES and ours.is_ours(self.shown) else Variant(25)
         )
-        stream = mine.stream(variant.fps, variant.hints)
+        stream = mine.stream_of(variant)
         low = stream.decoded()[max(bisect_right(stream.coded, at) - 1, 0)]
         label = f"{Path(clip.name).stem[-34:]}, frame {at}: {row['psnr']:.1f} dB"
         label += "".join(f", {name} {row[key]:.2f}" for key, name in _LABELS if key in row)
         self.walls.append(WallRow(label, mine.still[1].picture, low, frames[at], clip.frames[at]))
+
+
+def over_still(rows: Sequence[Row]) -> None:
+    """Add `psnr_over_still` to the rows of a clip, where one of them is of `STILL`."""
+    still = next((row["psnr"] for row in rows if row["codec"] == STILL), None)
+    if still is not None:
+        for row in rows:
+            row["psnr_over_still"] = row["psnr"] - still
 
 
 _LABELS = (("lmd", "LMD"), ("mouth_corr", "mouth"), ("eye_corr", "eyes"))
@@ -151,8 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wall.draw(options.wall, quality.walls, quality.shown)
         print(f"wall: {options.wall}")
     if options.json is not None:
-        definitions = metrics.DEFINITIONS | landmark_metrics.DEFINITIONS
+        definitions = ours.DEFINITIONS | metrics.DEFINITIONS | landmark_metrics.DEFINITIONS | RATIOS
         definitions |= {"beat_5hz": DEFINITION, "beat_true": "the same of the true frames"}
+        definitions["psnr_over_still"] = f"PSNR less that of {STILL} on the same clip, dB"
         how = settings(codecs=quality.runs.settings, left_out=left_out | without, metrics=definitions)
         write_json(options.json, document(quality.rows, how) | {"mean": mean})
         print(f"figures: {options.json}")

@@ -26,6 +26,14 @@ DEFINITIONS = {
     "entropy": "of the 256-bin histogram, bits",
 }
 NAMES = tuple(DEFINITIONS)
+EVERY = 5
+"""Of a clip every so many frames are enough for `sharpness_ratios`."""
+RATIOS = {
+    "brenner_ratio": f"Brenner's sum of the drawn frames over that of the true ones, every {EVERY}th frame of a clip",
+    "energy_ratio": "the same of energy",
+    "brenner_face": "Brenner's ratio inside the box round the true landmarks",
+    "energy_face": "the same of energy",
+}
 _LEAST = 3
 
 
@@ -43,12 +51,12 @@ def sharpness(picture: NDArray[np.uint8]) -> dict[str, float]:
     share = np.bincount(picture.ravel(), minlength=256) / picture.size
     share = share[share > 0]
     figures = (
-        np.square(f[2:] - f[:-2]).sum(),
+        _brenner(f),
         cv2.Laplacian(picture, cv2.CV_64F).var(),
         (np.abs(down) + np.abs(right)).sum(),
         (np.abs(down) * np.abs(right)).sum(),
         np.square(f - f.mean()).sum(),
-        (down * down + right * right).sum(),
+        _energy(f),
         (f[:-1] * f[1:]).sum() - f.size * f.mean() ** 2,
         (share * np.log2(1 / share)).sum(),
     )
@@ -61,3 +69,45 @@ def mean_sharpness(pictures: Iterable[NDArray[np.uint8]]) -> dict[str, float]:
     if not every:
         raise ValueError("no pictures")
     return {name: float(np.mean([figures[name] for figures in every])) for name in NAMES}
+
+
+def sharpness_ratios(
+    true: NDArray[np.uint8], drawn: NDArray[np.uint8], points: NDArray[np.float32]
+) -> dict[str, float]:
+    """The figures of `RATIOS` of a clip; 1 is as sharp as the truth.
+
+    true, drawn: (N, H, W, 3) uint8 RGB; points: (N, 110, 2) true landmarks in picture fractions, NaN where there are
+    none. A ratio is left out where no frame has a face, or the truth is flat. Raises ValueError on other shapes.
+    """
+    if true.shape != drawn.shape or len(points) != len(true):
+        raise ValueError(f"clips differ: {true.shape} and {drawn.shape} with {len(points)} sets of landmarks")
+    sums = np.zeros((2, len(RATIOS)))
+    for k in range(0, len(true), EVERY):
+        pictures = [grey(frame).astype(np.float64) for frame in (true[k], drawn[k])]
+        box = face_box(points[k], pictures[0].shape)
+        for which, f in enumerate(pictures):
+            parts = (f, f[box]) if box is not None else (f,)
+            figures = [figure(part) for part in parts for figure in (_brenner, _energy)]
+            sums[which, : len(figures)] += figures
+    return {name: float(b / a) for name, a, b in zip(RATIOS, *sums, strict=True) if a > 0}
+
+
+def face_box(points: NDArray[np.float32], shape: tuple[int, ...]) -> tuple[slice, slice] | None:
+    """Rows and columns of the box round landmarks (110, 2) in fractions of a picture of `shape` (H, W), as far as it
+    is inside; None without landmarks or where fewer than 3 pixels a side are left.
+    """
+    if np.isnan(points).any():
+        return None
+    size = np.array(shape[1::-1])
+    left, top = np.clip(np.floor(points.min(0) * size), 0, size).astype(int)
+    right, bottom = np.clip(np.ceil(points.max(0) * size), 0, size).astype(int)
+    return None if min(right - left, bottom - top) < _LEAST else (slice(top, bottom), slice(left, right))
+
+
+def _brenner(f: NDArray[np.float64]) -> float:
+    return float(np.square(f[2:] - f[:-2]).sum())
+
+
+def _energy(f: NDArray[np.float64]) -> float:
+    down, right = f[1:, :-1] - f[:-1, :-1], f[:-1, 1:] - f[:-1, :-1]
+    return float((down * down + right * right).sum())

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks import landmark_metrics, quality
+from benchmarks import landmark_metrics, quality, sharpness
 from benchmarks.clips import Clip
-from benchmarks.codec_runs import CODECS, chosen
+from benchmarks.codec_runs import CODECS, CodecRuns, chosen
 from benchmarks.ours import STILL_DELAY, OurCodec, Variant
-from codec_models.bitstream.face import FaceTick
+from codec_models.bitstream.face import FaceConfig, FaceTick
 from codec_models.bitstream.still import IdentityStill
 from codec_models.errors import UserError, run_command
 from codec_models.landmarks import POINTS
@@ -54,14 +54,20 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_table_json_and_wall(small: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, wall = tmp_path / "q.json", tmp_path / "wall.png"
-    codecs = "ours-25,ours-25-nohints-noaudio,bicubic,still,h264-floor"
+    codecs = "ours-25,ours-25-nohints-noaudio,bicubic,still-colour,still,h264-floor"
     arguments = ["--codecs", codecs, "--no-vmaf", "--reconstruction", "still-colour"]
     assert quality.main([*arguments, "--json", str(out), "--wall", str(wall)]) == 0
     written: dict[str, Any] = json.loads(out.read_text())
-    assert set(written["mean"]) == set(codecs.split(",")) and len(written["rows"]) == 5
+    assert set(written["mean"]) == set(codecs.split(",")) and len(written["rows"]) == 6
     for row in written["rows"]:
         assert {"kbps", "psnr", "ssim", "ms_ssim", "lmd", "lmd_lips", "lmd_eyes", "face_found"} <= row.keys()
         assert "eye_corr" in row["skipped"] and "vmaf" not in row
+        assert sharpness.RATIOS.keys() <= row.keys()
+    psnr = {row["codec"]: row["psnr"] for row in written["rows"]}
+    for row in written["rows"]:
+        assert row["psnr_over_still"] == pytest.approx(psnr[row["codec"]] - psnr["still-colour"], abs=1e-5)
+    assert written["mean"]["bicubic"]["brenner_ratio"] < 0.5 < 0.9 < written["mean"]["still"]["brenner_ratio"] < 1.1
+    assert {"brenner_face", "psnr_over_still", "kbps_10s"} <= written["settings"]["metrics"].keys()
     assert written["mean"]["h264-floor"]["mouth_corr"] > 0.9 > written["mean"]["still"]["mouth_corr"] == 0
     assert {"csim", "fid", "lse_d"} & written["settings"]["left_out"].keys()
     assert "lmd" in written["settings"]["metrics"] and "voice off" in str(written["settings"]["codecs"])
@@ -78,6 +84,7 @@ def test_without_mediapipe_the_pictures_are_measured(
     assert quality.main(["--codecs", "still", "--no-vmaf"]) == 0
     text = capsys.readouterr().out
     assert "left out: lmd (needs mediapipe" in text and "PSNR" in text and "LMD" not in text
+    assert "over still" not in text  # still-colour did not run
 
 
 def test_more_clips_have_a_table_each(small: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,11 +120,46 @@ def test_names_of_our_variants() -> None:
     assert Variant.named("ours-5-nohints-noaudio-stills4") == Variant(5, False, False, stills=4)
     assert Variant.named("ours-5-noteeth-lookahead1") == Variant(5, teeth=False, lookahead=1)
     assert Variant.named("ours-5-hold").lookahead is None
+    assert Variant.named("ours-5-lean-q12-nohints") == Variant(5, hints=False, profile="lean", quality=12)
+    assert Variant.named("ours-25-q0-w0.25") == Variant(25, quality=0, rate_weight=0.25)
     codecs, _ = chosen(["ours-5-noteeth-hold", "still", "ours-25"])
     assert codecs == ["ours-25", "still", "ours-5-noteeth-hold"]
-    for name in ("ours-10", "ours-25-noaudio-nohints", "ours-25-stills1", "bicubic"):
+    for name in ("ours-10", "ours-25-noaudio-nohints", "ours-25-stills1", "bicubic", "ours-25-q16", "ours-25-q8-full"):
         with pytest.raises(ValueError, match=name):
             Variant.named(name)
+
+
+def test_a_variant_says_how_its_faces_are_coded() -> None:
+    assert Variant(5).face_config("lean") == FaceConfig("lean", fps=5)
+    assert Variant.named("ours-25-full").face_config("lean").profile == "full"
+    config = Variant.named("ours-25-lean-q15-w0.2-nohints").face_config("full")
+    assert config == FaceConfig("lean", 15, 25, hints=False, rate_weight=0.2)
+
+
+def test_a_coarser_step_costs_less_and_shows_in_the_settings() -> None:
+    mine = OurCodec(make_clip())
+    fine, coarse = (mine.run(name)[1] for name in ("ours-25-q2", "ours-25-q14"))
+    assert coarse["kbps"] < fine["kbps"] and coarse["face_psnr"] < fine["face_psnr"] - 5
+    assert mine.stream_of(Variant(25)) is mine.stream(25, True)
+    mine.run("ours-25-lean-w0.5")
+    assert "quality 14" in mine.settings("ours-25-q14") and "rate weight" not in mine.settings("ours-25-q14")
+    assert "lean profile" in mine.settings("ours-25-lean-w0.5") and "rate weight 0.5" in mine.settings(
+        "ours-25-lean-w0.5"
+    )
+
+
+def test_the_start_is_spread_over_the_length_of_a_call() -> None:
+    mine = OurCodec(make_clip(50))
+    runs = CodecRuns(lambda variant: StillColour())
+    _, row = runs.run("ours-25", mine)
+    assert row["kbps_10s"] == pytest.approx(row["kbps"] + len(mine.still[0]) * 8 / 10_000)
+    assert row["kbps_10min"] == pytest.approx(row["kbps"] + len(mine.still[0]) * 8 / 600_000)
+    assert runs.run("bicubic", mine)[1]["kbps_10s"] == pytest.approx(runs.run("bicubic", mine)[1]["kbps"])
+    _, other = runs.run("h264-128-floor", mine)
+    first = other["kbps"] * 2 - other["kbps_after_first"] * 49 / 25  # kbit of the first picture
+    assert 1 < first < 20 and "128x128" in runs.settings["h264-128-floor"]
+    assert other["kbps_10s"] == pytest.approx(other["kbps_after_first"] + first / 10)
+    assert other["kbps_10min"] == pytest.approx(other["kbps_after_first"] + first / 600)
 
 
 class Noting(StillColour):

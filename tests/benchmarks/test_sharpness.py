@@ -8,7 +8,17 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.sharpness import DEFINITIONS, NAMES, grey, mean_sharpness, sharpness
+from benchmarks.sharpness import (
+    DEFINITIONS,
+    EVERY,
+    NAMES,
+    RATIOS,
+    face_box,
+    grey,
+    mean_sharpness,
+    sharpness,
+    sharpness_ratios,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -87,3 +97,47 @@ def test_what_is_no_grey_picture_is_refused(picture: np.ndarray) -> None:
 def test_no_pictures_have_no_mean() -> None:
     with pytest.raises(ValueError, match="no pictures"):
         mean_sharpness([])
+
+
+def stripes(top: int, bottom: int) -> np.ndarray:
+    """(32, 32, 3): rows alternate in pairs between 100 and 100 + top in the upper half, 100 + bottom in the lower."""
+    high = np.repeat([top, bottom], 16) * (np.arange(32) // 2 % 2)
+    return np.repeat((100 + high).astype(np.uint8)[:, None, None], 32, 1).repeat(3, 2)
+
+
+def test_ratios_are_those_of_the_squares_in_the_picture_and_in_the_face() -> None:
+    true, drawn = (np.stack([stripes(*heights)] * 6) for heights in ((40, 20), (20, 20)))
+    points = np.zeros((6, 110, 2), np.float32)
+    points[:, 1] = (1.0, 0.5)  # the box is the upper half
+    ratios = sharpness_ratios(true, drawn, points)
+    assert ratios.keys() == RATIOS.keys()
+    assert ratios["brenner_face"] == ratios["energy_face"] == pytest.approx(1 / 4)
+    assert 1 / 4 < ratios["brenner_ratio"] < 1 and 1 / 4 < ratios["energy_ratio"] < 1
+    assert sharpness_ratios(true, true, points) == dict.fromkeys(RATIOS, 1.0)
+    whole = (sharpness(grey(drawn[0])), sharpness(grey(true[0])))
+    for name in ("brenner", "energy"):
+        assert ratios[f"{name}_ratio"] == pytest.approx(whole[0][name] / whole[1][name])
+
+
+def test_only_every_fifth_frame_counts_and_only_with_a_face() -> None:
+    true = np.stack([stripes(40, 40)] * (2 * EVERY))
+    drawn, points = true.copy(), np.full((2 * EVERY, 110, 2), np.nan, np.float32)
+    drawn[1:EVERY] = 0
+    assert sharpness_ratios(true, drawn, points) == {"brenner_ratio": 1.0, "energy_ratio": 1.0}
+    points[EVERY, :, :] = np.linspace(0.1, 0.9, 110)[:, None]
+    drawn[0] = 0  # without landmarks: counts for the picture, not for the face
+    ratios = sharpness_ratios(true, drawn, points)
+    assert ratios["brenner_face"] == 1 and ratios["brenner_ratio"] == pytest.approx(0.5)
+
+
+def test_a_flat_truth_has_no_ratio() -> None:
+    flat = np.full((1, 32, 32, 3), 7, np.uint8)
+    assert sharpness_ratios(flat, stripes(40, 40)[None], np.zeros((1, 110, 2), np.float32)) == {}
+    with pytest.raises(ValueError, match="differ"):
+        sharpness_ratios(flat, flat[:, :16], np.zeros((1, 110, 2), np.float32))
+
+
+def test_the_box_of_a_face_that_is_partly_outside() -> None:
+    points = np.array([[-0.2, 0.25], [0.501, 1.3]], np.float32)
+    assert face_box(points, (64, 32)) == (slice(16, 64), slice(0, 17))
+    assert face_box(points + 2, (64, 32)) is None and face_box(np.full((2, 2), np.nan, "f4"), (64, 32)) is None
