@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from sender.facemesh import FaceDetector
+from sender.facemesh import FaceDetector, face_mesh
 
 from . import landmark_metrics
 from .landmark_metrics import Track
@@ -25,7 +25,7 @@ class FaceTracks:
     def __call__(self, frames: NDArray[np.uint8], each: Callable[[], None] = lambda: None) -> Track | None:
         """(N, H, W, 3) uint8 RGB -> (N, 110, 2); None where mediapipe is not installed. each: called once a frame."""
         if self._mesh is None:
-            self._mesh = landmark_metrics.face_mesh()
+            self._mesh = face_mesh()
         if self._mesh is None:
             return None
         self._mesh(_BLANK)  # it looks for a face near the last one until it sees none

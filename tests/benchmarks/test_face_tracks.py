@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks import landmark_metrics
+from benchmarks import face_tracks, landmark_metrics
 from benchmarks.face_tracks import FaceTracks
 from sender.demo_source import DemoSource
 
@@ -26,5 +26,5 @@ def test_clips_do_not_know_of_each_other() -> None:
 
 
 def test_without_mediapipe_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(landmark_metrics, "face_mesh", lambda: None)
+    monkeypatch.setattr(face_tracks, "face_mesh", lambda: None)
     assert FaceTracks()(np.zeros((2, 64, 64, 3), np.uint8)) is None

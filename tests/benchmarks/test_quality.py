@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks import landmark_metrics, quality, sharpness
+from benchmarks import face_tracks, landmark_metrics, quality, sharpness
 from benchmarks.clips import Clip
 from benchmarks.codec_runs import CODECS, CodecRuns, chosen
 from benchmarks.ours import STILL_DELAY, OurCodec, Variant
@@ -49,7 +49,7 @@ def fake_mesh() -> Any:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quality, "load_clip", lambda source, limit: make_clip())
-    monkeypatch.setattr(landmark_metrics, "face_mesh", fake_mesh)
+    monkeypatch.setattr(face_tracks, "face_mesh", fake_mesh)
 
 
 def test_table_json_and_wall(small: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,7 +79,7 @@ def test_table_json_and_wall(small: None, tmp_path: Path, capsys: pytest.Capture
 def test_without_mediapipe_the_pictures_are_measured(
     small: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(landmark_metrics, "face_mesh", lambda: None)
+    monkeypatch.setattr(face_tracks, "face_mesh", lambda: None)
     monkeypatch.setattr(landmark_metrics, "available", lambda: False)
     assert quality.main(["--codecs", "still", "--no-vmaf"]) == 0
     text = capsys.readouterr().out
