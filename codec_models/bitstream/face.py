@@ -57,8 +57,8 @@ _SLOW_TICKS = 3
 """From this many ticks between two pictures the prior's kind is `KIND_SLOW`."""
 DEFAULT = -1
 _DEFAULTS: dict[tuple[str, int], tuple[int, float]] = {
-    ("full", 25): (6, 0.1),
-    ("full", 5): (6, 0.13),
+    ("full", 25): (10, 0.1),
+    ("full", 5): (10, 0.13),
     ("lean", 25): (10, 0.1),
     ("lean", 5): (10, 0.1),
 }
@@ -74,7 +74,7 @@ class FaceConfig:
     fps: picture rate that the sender will keep; hints: whether the sender gives them;
     refresh_ticks: every so many ticks a refresh, 0 for only when asked;
     rate_weight: squared error, in steps, that a bit saved may cost when the encoder weighs a symbol against the next
-    smaller one. DEFAULT: what gives 42 dB on the talking faces of the benchmarks, on RGB (full) or on luma (lean).
+    smaller one. DEFAULT: the coarsest step that costs the drawn picture about a tenth of a decibel.
     """
 
     profile: Profile = "full"

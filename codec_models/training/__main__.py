@@ -4,6 +4,7 @@ face-prior: the integer prior of the 8x8 coder. hint-tables: only its tables of 
 landmarks, upsampler: 8x8, voice and stills to video, first where the face is, then how it looks.
 interpolation: 8x8 frames at 5 fps to 25 fps. sync-expert: tells whether lips and voice belong together.
 teeth: sharpens the mouths that the trained upsampler draws. face-points: finds landmarks, for the browser's page.
+identity: tells whose face it is, for the benchmarks.
 calibrate: the shipped networks in 8-bit integers.
 """
 
@@ -36,6 +37,8 @@ def main() -> int:
     prior.add_argument("--labels", type=Path, required=True, help="landmarks: ID.pts per clip, see the README")
     prior.add_argument("--out", type=Path, default=WEIGHTS)
     prior.add_argument("--minutes", type=float, default=24.0)
+    prior.add_argument("--init", type=Path, help="start from such weights instead of from nothing")
+    prior.add_argument("--learning-rate", type=_positive, default=2e-3, help="at its peak (default: %(default)s)")
     tables = commands.add_parser("hint-tables", help="count the hint tables of that prior anew; the rest of it stays")
     tables.add_argument("clips", type=Path, help="folder of the clips to count on (*.mp4, named as in the labels)")
     tables.add_argument("--labels", type=Path, required=True, help="landmarks of the clips (.npz)")
@@ -58,6 +61,7 @@ def main() -> int:
     finding.add_argument("--learning-rate", type=_positive)
     finding.add_argument("--every", type=_whole, default=3, help="learn from every N-th frame (default: 3)")
     _add_common(finding.add_argument)
+    _add_identity(commands)
     integers = commands.add_parser("calibrate", help="the networks in 8-bit integers, for CPUs; after their export")
     integers.add_argument("--clips", type=Path, required=True, help="folder of 256x256 face clips with a manifest.json")
     integers.add_argument("--labels", type=Path, help="landmarks of the clips (.npz)")
@@ -83,7 +87,8 @@ def main() -> int:
 
     paths = clip_paths(options.clips)
     hints = clip_hints(paths, options.labels)
-    train(read_clips(paths), hints, options.out, PriorRecipe(minutes=options.minutes))
+    recipe = PriorRecipe(minutes=options.minutes, learning_rate=options.learning_rate)
+    train(read_clips(paths), hints, options.out, recipe, options.init)
     return 0
 
 
@@ -120,6 +125,15 @@ def _add_teeth(commands: argparse._SubParsersAction[CommandParser]) -> None:
     add("--evaluate-minutes", type=_positive, default=8.0, help="time between two measurements on dev")
 
 
+def _add_identity(commands: argparse._SubParsersAction[CommandParser]) -> None:
+    add = commands.add_parser("identity", help="tells whose face it is, for the benchmarks").add_argument
+    add("--learning-rate", type=_positive)
+    add("--every", type=_whole, default=8, help="learn from every N-th frame (default: 8)")
+    add("--held-out", type=_count, default=20, help="people of several recordings not to learn from (default: 20)")
+    add("--weights", type=Path, help="train nothing, only measure these weights (safetensors)")
+    _add_common(add)
+
+
 def _add_common(add: Callable[..., argparse.Action]) -> None:
     add("--clips", type=Path, required=True, help="folder of 256x256 face clips at 25 fps with a manifest.json")
     add("--dev", type=Path, help="folder of clips to measure on, of other people")
@@ -154,6 +168,10 @@ def _whole(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not at least 1")
     return value
+
+
+def _count(text: str) -> int:
+    return 0 if text == "0" else _whole(text)
 
 
 def read_clips(paths: list[Path]) -> list[NDArray[np.uint8]]:

@@ -17,12 +17,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
 from ..bitstream import prior as p
 from ..bitstream.colour import UNIT, to_planes
-from ..bitstream.face import STEPS
+from ..bitstream.face import STEPS, FaceConfig
+from ..errors import UserError
 from .hint_tables import hint_tables, normalised
 
 _MIRROR = torch.tensor([q * 64 + y * 8 + 7 - x for q in range(3) for y in range(8) for x in range(8)])
@@ -30,12 +32,15 @@ _MIRROR = torch.tensor([q * 64 + y * 8 + 7 - x for q in range(3) for y in range(
 
 @dataclass(frozen=True, slots=True)
 class PriorRecipe:
-    """minutes of training; clips coded per round; pictures per step; peak learning rate; hidden sizes."""
+    """minutes of training; clips coded per round; pictures per step; peak learning rate; hidden sizes. usual: share of
+    clips that are coded near the encoder's own step, the rest at any.
+    """
 
     minutes: float = 20.0
     clips: int = 100
     batch: int = 128
     learning_rate: float = 2e-3
+    usual: float = 0.6
     hidden1: int = 48
     hidden2: int = 32
     seed: int = 0
@@ -231,13 +236,47 @@ def augmented(
     return result, slow
 
 
-def train(pictures: list[NDArray[np.uint8]], hints: list[NDArray[np.float32]], out: Path, recipe: PriorRecipe) -> None:
-    """pictures: per clip (n, 8, 8, 3) uint8; hints: per clip (n, 12). Writes the weights file."""
+def qualities(rng: np.random.Generator, count: int, recipe: PriorRecipe) -> NDArray[np.int64]:
+    """Indices into STEPS (count,): most near the encoder's own choice, which the prior must know best."""
+    own, last = FaceConfig().quality, len(STEPS) - 1
+    near = (own + rng.integers(-3, 4, count)).clip(0, last)
+    return np.where(rng.random(count) < recipe.usual, near, rng.integers(0, last + 1, count))
+
+
+@torch.no_grad()
+def restore(network: PriorNetwork, path: Path) -> None:
+    """Begin with the integers of a weights file. Raises UserError where they are of another shape."""
+    try:
+        tensors = {name: torch.from_numpy(t.astype(np.float64)) for name, t in load_file(path).items()}
+        for k, group in enumerate(network.groups):
+            assert isinstance(group, _Group)
+            group.first.weight.copy_(tensors[f"{k}.w1"] / 2**10)
+            group.first.bias.zero_()
+            group.position.copy_(tensors[f"{k}.b1"] / 2**13)
+            for name, layer in (("2", group.second), ("3", group.third)):
+                layer.weight.copy_(tensors[f"{k}.w{name}"] / 2**10)
+                layer.bias.copy_(tensors[f"{k}.b{name}"] / 2**16)
+    except (OSError, KeyError, RuntimeError, SafetensorError) as e:
+        raise UserError(f"{path} holds no prior of this shape: check --init") from e
+
+
+def train(
+    pictures: list[NDArray[np.uint8]],
+    hints: list[NDArray[np.float32]],
+    out: Path,
+    recipe: PriorRecipe,
+    init: Path | None = None,
+) -> None:
+    """pictures: per clip (n, 8, 8, 3) uint8; hints: per clip (n, 12); init: weights to begin with. Writes the weights
+    file. Raises UserError.
+    """
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     clips = [torch.from_numpy(np.stack([to_planes(f) for f in clip])).float() for clip in pictures]
     mean = torch.cat(clips).mean(0).round()[None]
     network = PriorNetwork(recipe)
+    if init is not None:
+        restore(network, init)
     optimiser = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=1e-4)
     start, rounds = time.monotonic(), 0
     while (done := (time.monotonic() - start) / (60 * recipe.minutes)) < 1:
@@ -247,7 +286,7 @@ def train(pictures: list[NDArray[np.uint8]], hints: list[NDArray[np.float32]], o
         chosen, slow = augmented(clips, recipe, rng)
         n = len(chosen)
         weight = float(rng.choice([0.0, 0.05, 0.1, 0.13]))
-        quality, lean = rng.integers(0, len(STEPS) - 2, n), rng.random(n) < 0.4
+        quality, lean = qualities(rng, n, recipe), rng.random(n) < 0.3
         samples, _ = closed_loop(network, chosen, mean, rng, slow, quality, lean, weight)
         total, count = 0.0, 0
         for _ in range(2):
@@ -319,7 +358,7 @@ def _frequencies(
     n = len(some)
     slow = rng.random(n) < 0.3
     some = [c[::5] if s else c for c, s in zip(some, slow, strict=True)]
-    quality, lean = rng.integers(5, 11, n), rng.random(n) < 0.3
+    quality, lean = FaceConfig().quality + rng.integers(-3, 4, n), rng.random(n) < 0.2
     samples, _ = closed_loop(network, some, mean, rng, slow, quality, lean, 0.1, refresh=0.01)
     hooks: list[tuple[Tensor, Tensor]] = []
 

@@ -17,7 +17,7 @@ const AS_BEFORE = TOTAL - TOTAL / 64;
 /** From this many ticks between two pictures the prior's kind is KIND_SLOW. */
 const SLOW_TICKS = 3;
 /** Quality and rate weight where none are given. */
-const DEFAULTS = { "full-25": [6, 0.1], "full-5": [6, 0.13], "lean-25": [10, 0.1], "lean-5": [10, 0.1] };
+const DEFAULTS = { "full-25": [10, 0.1], "full-5": [10, 0.13], "lean-25": [10, 0.1], "lean-5": [10, 0.1] };
 const LEVEL_LIMIT = 400 * UNIT;
 const MAX_SYMBOL = 600;
 const PIXELS = 192;
@@ -25,7 +25,7 @@ const PIXELS = 192;
 /**
  * @typedef {object} FaceConfig settings of an encoder; the decoder learns what it needs from the bits
  * @property {"full" | "lean"} [profile] full: 8x8 chroma, finely; lean: chroma coarsely
- * @property {number} [quality] index into STEPS, 0 finest; without it: 42 dB on talking faces
+ * @property {number} [quality] index into STEPS, 0 finest; without it as the native sender chooses
  * @property {25 | 5} [fps] picture rate that the sender will keep
  * @property {boolean} [hints] whether the sender gives them
  * @property {number} [refreshTicks] every so many ticks a refresh, 0 for only when asked

@@ -105,17 +105,17 @@ def faces() -> dict[str, Any]:
     camera_off = [(picture(t) if 4 <= t < 7 else None, hints(t) if t < 4 else None) for t in range(10)]
     noise = [(picture(t, "noise"), None) for t in range(4)]
     return {
-        "full": stream(FaceConfig(), both),
+        "full": stream(FaceConfig(quality=6), both),
         "lean": stream(FaceConfig("lean"), both),
-        "pictures alone": stream(FaceConfig(hints=False), [(p, None) for p, _ in both[:6]]),
-        "hints alone": stream(FaceConfig(), [(None, h) for _, h in both]),
-        "5 fps with hints": stream(FaceConfig(fps=5), every_fifth, refresh=7),
+        "pictures alone": stream(FaceConfig(quality=6, hints=False), [(p, None) for p, _ in both[:6]]),
+        "hints alone": stream(FaceConfig(quality=6), [(None, h) for _, h in both]),
+        "5 fps with hints": stream(FaceConfig(quality=6, fps=5, rate_weight=0.13), every_fifth, refresh=7),
         "5 fps": stream(FaceConfig("lean", fps=5), [(p, None) for p, _ in every_fifth]),
-        "irregular": stream(FaceConfig(), irregular),
-        "camera off": stream(FaceConfig(), camera_off),
-        "lost": stream(FaceConfig(), both, refresh=7, lost=(4, 9)),
-        "joins late": stream(FaceConfig(), both[:5], lost=(0,)),
-        "refreshes": stream(FaceConfig(refresh_ticks=3, rate_weight=0.0), both[:7]),
+        "irregular": stream(FaceConfig(quality=6), irregular),
+        "camera off": stream(FaceConfig(quality=6), camera_off),
+        "lost": stream(FaceConfig(quality=6), both, refresh=7, lost=(4, 9)),
+        "joins late": stream(FaceConfig(quality=6), both[:5], lost=(0,)),
+        "refreshes": stream(FaceConfig(quality=6, refresh_ticks=3, rate_weight=0.0), both[:7]),
         "noise, finest": stream(FaceConfig(quality=0), noise),
         "noise, coarsest": stream(FaceConfig("lean", quality=15, rate_weight=0.5), noise),
     }
@@ -123,7 +123,7 @@ def faces() -> dict[str, Any]:
 
 def garbage() -> list[dict[str, Any]]:
     """One decoder's row of strings, most of them spoilt, and what it says to each."""
-    encoder, decoder, rng = FaceEncoder(), FaceDecoder(), np.random.default_rng(8)
+    encoder, decoder, rng = FaceEncoder(FaceConfig(quality=6)), FaceDecoder(), np.random.default_rng(8)
     good = [encoder.encode(picture(t), hints(t)) for t in range(8)]
     rows = []
     for k in range(80):
