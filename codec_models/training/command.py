@@ -25,6 +25,7 @@ from .evaluation import Evaluation
 from .face_views import FacePool, FaceSampler
 from .finding import WEIGHTS as FINDING_WEIGHTS
 from .finding import FindingRecipe, prepare, train_finding
+from .identity_command import run_identity
 from .interpolation import WEIGHTS as INTERPOLATION_WEIGHTS
 from .interpolation import InterpolationRecipe, train_interpolation
 from .keyframes import StretchConfig, StretchSampler
@@ -317,5 +318,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "sync-expert": run_sync_expert,
     "teeth": run_teeth,
     "face-points": run_face_points,
+    "identity": run_identity,
     "calibrate": run_calibrate,
 }
