@@ -134,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for rate in RATES
         if (found := families(curve.rows, mean, measure, rate))
     }
+    print("\npoints off the Pareto front of their family take no part in its BD-rate")
     for (measure, rate), found in curves.items():
         print("\n" + report(measure, rate, found))
     for name, why in left_out.items():

@@ -90,7 +90,7 @@ def test_json_table_plot_and_video(
     as_source: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], clip: Clip
 ) -> None:
     out, plot, video = (tmp_path / name for name in ("o.json", "o.png", "o.mp4"))
-    codecs = "ours-25,bicubic,h264-floor,h264-crf36,av1-floor"
+    codecs = "ours-25,bicubic,h264-floor,h264-crf36,av1-floor,h264-64-floor"
     arguments = ["--codecs", codecs, "--no-vmaf", "--json", str(out), "--plot", str(plot), "--video", str(video)]
     assert bpp.main(arguments) == 0
     written: dict[str, Any] = json.loads(out.read_text())
