@@ -29,7 +29,7 @@ def live(crf: int) -> H264:
     """Zero latency: no B-frames, no look-ahead; CRF 51 is the highest that x264 knows, its floor.
 
     One reference without weights: at these rates the headers of more cost more than they bring (at 64x64 half the
-    rate). For squared error, as the measures are; the medium preset as it comes needs a fifth more at the floor.
+    rate). For squared error, as the measures are; the medium preset as it comes needs a quarter more.
     """
     options = {
         "preset": "veryslow",
