@@ -73,29 +73,27 @@ def _with(**changes: float) -> StillConfig:
     return dataclasses.replace(StillConfig(), **changes)  # type: ignore[arg-type]
 
 
-def _limit(name: str, values: Iterable[float]) -> list[Setting]:
-    """One limit changed. The gap is short, so that the limit and not the gap decides."""
+def _limit(name: str, values: Iterable[float], **changes: float) -> list[Setting]:
+    """One limit changed, beside the first still alone."""
     alone = [Setting(FIRST, _with(gap=NEVER))]
-    return alone + [Setting(f"{name} {v:g}", _with(**{"gap": 5.0, "per_minute": OFTEN, name: v})) for v in values]
+    return alone + [Setting(f"{name} {v:g}", _with(**{**changes, name: v})) for v in values]
 
 
 SWEEPS: dict[str, list[Setting]] = {
-    "gap": [
-        Setting(FIRST, _with(gap=NEVER)),
-        *(Setting(f"gap {g} s", _with(gap=g, per_minute=OFTEN)) for g in (30, 20, 10, 5, 2)),
-    ],
-    "pose": _limit("pose", (0.06, 0.08, 0.1, 0.13, 0.17, 0.25, 9)),
-    "shift": _limit("shift", (0.1, 0.16, 0.25, 9)),
-    "scale": _limit("scale", (1.15, 1.3, 1.5, 9)),
-    "light": _limit("light", (8, 12, 16, 20, 26, 35, 999)),
+    "gap": _limit("gap", (30, 20, 15, 10, 7, 5, 3), per_minute=OFTEN),
+    "per_minute": _limit("per_minute", (1, 2, 3, 4, 6)),
+    "light": _limit("light", (8, 12, 14, 16, 20, 26, NEVER)),
+    "pose": _limit("pose", (0.08, 0.1, 0.15, 0.25, NEVER)),
+    "shift": _limit("shift", (0.1, 0.16, 0.25, NEVER)),
+    "scale": _limit("scale", (1.15, 1.3, 1.5, NEVER)),
     "hold": _limit("hold", (0.0, 0.4, 1, 2)),
     "size": [
-        Setting(f"{size} B{name}", dataclasses.replace(StillConfig(), gap=gap), size)
-        for name, gap in ((", first only", NEVER), ("", 10.0))
-        for size in (2500, 3500, 5000, 7000, 10000)
+        Setting(f"{size} B{name}", _with(**changes), size)
+        for name, changes in ((f", {FIRST}", {"gap": NEVER}), ("", {}))
+        for size in (2500, 3500, 5000, 8000)
     ],
-    "at-once": [Setting(f"{n} at once", _with(gap=5.0, per_minute=OFTEN), at_once=n) for n in (1, 2, 3)],
-    "face": [Setting(f"quality {q}", _with(gap=NEVER), quality=q) for q in (3, 4, 5, 6, 8, 10)],
+    "at-once": [Setting(f"{n} at once", _with(gap=4.0, light=8.0, per_minute=OFTEN), at_once=n) for n in (1, 2, 3)],
+    "face": [Setting(f"quality {q}", _with(gap=NEVER), quality=q) for q in (3, 4, 5, 6, 8, 10, 12)],
 }
 COLUMNS = {
     "codec": "setting",

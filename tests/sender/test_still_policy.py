@@ -81,7 +81,8 @@ def test_the_rate_is_bounded_and_slots_are_used_again() -> None:
         small = rng.integers(0, 256, (8, 8, 3), np.uint8)
         sent += run(policy, 10.0 * k, 10, view(small=small, yaw=float(rng.uniform(-0.8, 0.8))), step=0.2)
     times = np.array([t for t, _ in sent])
-    assert np.diff(times).min() >= 30
+    assert np.diff(times).min() >= 10
+    assert sum(times < 30) == 3  # early in the call they are worth most
     assert max(int(((times >= t) & (times < t + 60)).sum()) for t in times) <= 3
     assert len(sent) > SLOTS and {n for _, n in sent} == set(range(SLOTS))
 
@@ -109,12 +110,13 @@ def test_drift_measures() -> None:
     assert drift(here, view(lips=0.4, lids=0.0)) == 0
     assert drift(here, view(yaw=0.15)) < 1 < drift(here, view(yaw=0.6))
     assert drift(here, view(roll=0.3)) < 1  # a turn in the plane can be undone
-    assert drift(here, view(x=0.56)) < 1 < drift(here, view(x=0.75))
-    assert drift(here, view(height=0.5)) < 1 < drift(here, view(height=0.38))
+    assert drift(here, view(x=0.6)) < 1 < drift(here, view(x=0.8))
+    assert drift(here, view(height=0.45)) < 1 < drift(here, view(height=0.34))
     assert drift(here, dataclasses.replace(here, small=GREY + 60)) == 0  # brighter all over: colour correction does it
-    half = GREY.copy()
-    half[:, :4] = 20
-    assert drift(here, dataclasses.replace(here, small=half)) > 1
+    for darker, above in ((20, False), (36, True)):  # an rms of half of that, the means removed
+        half = GREY.copy()
+        half[:, :4] -= np.uint8(darker)
+        assert (drift(here, dataclasses.replace(here, small=half)) > 1) is above
     assert drift(view(face=False), here) > 1
 
 
