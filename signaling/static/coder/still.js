@@ -2,7 +2,7 @@
 
 const VERSION = 1;
 export const POINTS = 110;
-/** What a sender gives a still, head included. */
+/** What a page gives a still, head included: more than the native sender, as WebP needs more than AVIF. */
 export const MAX_BYTES = 5000;
 const MAX_STILL_BYTES = 32768;
 const POINT_BYTES = (POINTS * 2 * 12) / 8;

@@ -194,7 +194,7 @@ def test_without_landmarks_light_alone_brings_a_new_still(ask: Ask) -> None:
     numbers = [number for number, _ in ask("policy", landmarks=False, steps=steps)]
     sent = [(k, number) for k, number in enumerate(numbers) if number is not None]
     assert [number for _, number in sent] == [0, 1]
-    assert sent[0][0] == 15 and steps[sent[1][0]]["now"] - 0.6 >= 30
+    assert sent[0][0] == 15 and steps[sent[1][0]]["now"] - 0.6 >= 10
 
 
 def test_sharpness_is_the_native_senders(ask: Ask) -> None:
