@@ -45,6 +45,8 @@ bench: setup-dev
 	@mkdir -p out
 	$(BIN)/python -m benchmarks.bitstream $(CLIPS) --json out/bitstream.json
 	$(BIN)/python -m benchmarks.bpp $(CLIPS) --json out/bpp.json --plot out/bpp.png --compare out/compare
+	$(BIN)/python -m benchmarks.curve $(CLIPS) --json out/curve.json --plot out/curve.png
+	$(BIN)/python -m benchmarks.loss_map $(CLIPS) --json out/loss_map.json
 	$(BIN)/python -m benchmarks.interpolation $(CLIPS) --json out/interpolation.json
 	$(BIN)/python -m benchmarks.teeth $(CLIPS) --json out/teeth.json
 	$(BIN)/python -m benchmarks.call $(firstword $(CLIPS) demo) --seconds 60 --json out/call.json

@@ -40,7 +40,7 @@ FIGURES = ("kbps", "bpp", "bpp_with_still", "psnr", "ssim", "vmaf")
 _LOSSLESS = {"preset": "medium", "crf": "12", "bf": "0", "g": str(TICKS_PER_SECOND)}
 """To the eye, that is; a key picture a second, so that a player finds any place at once."""
 _FAMILIES = {"h264": "H.264", "h265": "H.265", "vp9": "VP9", "av1": "AV1", "vvc": "VVC"}
-_ANCHOR = re.compile(r"(h264|h265|vp9|av1|vvc)-(?:(\w+)-)?(floor|(crf|qp)(\d+))")
+_ANCHOR = re.compile(r"(h264|h265|vp9|av1|vvc)-(?:(64|128)-)?(?:(\w+)-)?(floor|(crf|qp)(\d+))")
 
 
 class CompareFiles:
@@ -145,9 +145,10 @@ def write_video(path: Path, frames: Iterable[NDArray[np.uint8]]) -> None:
 def people_name(codec: str) -> str:
     """What the page calls a codec, such as "H.264, CRF 44" for "h264-zerolatency-crf44"."""
     if (match := _ANCHOR.fullmatch(codec)) is not None:
-        family, mode, rate, scale, number = match.groups()
+        family, side, mode, rate, scale, number = match.groups()
         offline = "" if mode or rate == "floor" else ", offline"
-        return f"{_FAMILIES[family]}, {'its floor' if rate == 'floor' else f'{scale.upper()} {number}'}{offline}"
+        size = f" at {side}×{side}" if side else ""
+        return f"{_FAMILIES[family]}{size}, {'its floor' if rate == 'floor' else f'{scale.upper()} {number}'}{offline}"
     if codec in ours.BASELINES:
         return {"bicubic": "8×8 enlarged", "still": "Still alone", "still-colour": "Still in 8×8 colours"}[codec]
     variant = ours.Variant.named(codec)

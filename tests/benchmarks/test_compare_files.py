@@ -127,6 +127,8 @@ def test_names_for_people() -> None:
     assert people_name("h264-zerolatency-crf44") == "H.264, CRF 44"
     assert people_name("h264-crf23") == "H.264, CRF 23, offline"
     assert people_name("vvc-lowdelay-qp47") == "VVC, QP 47"
+    assert people_name("h264-128-floor") == "H.264 at 128×128, its floor"
+    assert people_name("vvc-64-lowdelay-qp38") == "VVC at 64×64, QP 38"
     assert (
         people_name("ours-5-nohints-noaudio-lookahead1") == "Pinhole, 5 fps, without hints, without audio, look-ahead 1"
     )
