@@ -38,11 +38,11 @@ class StillConfig:
     pose, shift, scale, light: limits of the drift. eyes: least opening of the eyes and mouth: widest opening of the
     lips in a good still, in eye distances; sharp: least share of the sharpest picture seen so far.
 
-    The limits are what `python -m benchmarks.stills` says, on eight scenes of half a minute at 25 fps: the first still
-    alone gives 22.17 dB (SSIM 0.704), gap 30 with light 26 no more, these 22.59 (0.721) for 1.4 stills more. On footage
-    of a minute in which nothing comes twice they send two or three, where those sent one or two. A still has paid for
-    its bits, at what the face layer makes of as many (0.18 dB for a kb/s), within the half minute; with a gap of 6 s it
-    has not (0.11), and a tighter pose, shift or scale sends more for nothing.
+    The limits are what `python -m benchmarks.stills` says, on eight scenes of half a minute at 25 fps with stills of
+    3500 bytes: the first still alone gives 22.32 dB (SSIM 0.713), a gap of 30 s no more, these 22.70 (0.727) for 1.6
+    stills more, 0.28 dB for each kb/s of them, where the next kb/s of the face layer gives 0.18. From a gap of 10 s to
+    one of 5 s it is 0.14 dB for each. With light 26 it is 0.3 dB less; a tighter pose, shift or scale sends more for
+    nothing. On footage of a minute in which nothing comes twice they send two or three stills.
     """
 
     first_wait: float = 0.6
