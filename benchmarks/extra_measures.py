@@ -2,6 +2,7 @@
 machine is left out, and the benchmark says what would bring it.
 
 - csim: cosine between identity vectors of OpenCV's SFace (Zhong et al. 2021), mean over frames; `--sface FILE.onnx`.
+- id_cosine: the same by a small network of our own (`codec_models.training.identity`), where `identity_measure` says.
 - lpips: Zhang et al. 2018, AlexNet (package lpips). dists: Ding et al. 2020 (package DISTS-pytorch).
 - fid: Heusel et al. 2017 over all frames of all clips (package pytorch-fid). Frames of a video are alike, so it
   compares codecs of one run with each other, not with papers.
@@ -27,6 +28,8 @@ from codec_models.landmarks import POINTS
 from codec_models.mel import LogMel, normalised
 
 from .clips import Clip
+from .identity_measure import WEIGHTS as IDENTITY_WEIGHTS
+from .identity_measure import IdentityCosine
 from .landmark_metrics import Track
 from .report import Row
 
@@ -56,7 +59,7 @@ def measures(sface: Path | None) -> list[Measure]:
     """All of them, whether they can run or not. Raises UserError where `sface` is no file."""
     if sface is not None and not sface.is_file():
         raise UserError(f"no file at {sface}: check --sface")
-    return [Identity(sface), lpips(), dists(), InceptionDistance(), Sync()]
+    return [Identity(sface), OwnIdentity(), lpips(), dists(), InceptionDistance(), Sync()]
 
 
 class Identity(Measure):
@@ -90,6 +93,25 @@ class Identity(Measure):
         box = np.concatenate([low, high - low, *marks, [1.0]]).astype(np.float32)
         crop = self._net.alignCrop(np.ascontiguousarray(picture[..., ::-1]), box)
         return np.asarray(self._net.feature(crop), np.float32).ravel()
+
+
+class OwnIdentity(Measure):
+    """By our own embedding network, AUC @@ between recordings of people whom it has not seen (weights/README.md)."""
+
+    names = ("id_cosine",)
+    weights = IDENTITY_WEIGHTS
+
+    def __init__(self) -> None:
+        self._cosine = IdentityCosine(self.weights)
+
+    def missing(self) -> str | None:
+        if importlib.util.find_spec("torch") is None:
+            return "needs the package torch"
+        return None if self.weights.is_file() else "there are no weights of the identity network yet"
+
+    def figures(self, codec: str, clip: Clip, drawn: Frames, truth: Track | None, found: Track | None) -> Row:
+        cosine = self._cosine.of(clip.frames, drawn, clip.points)
+        return {} if cosine is None else {"id_cosine": cosine}
 
 
 class TorchDistance(Measure):

@@ -26,7 +26,7 @@ CLIP = Clip("noise", FRAMES, np.zeros((20, 1920), np.int16), np.full((20, len(PO
 def test_what_is_not_on_the_machine_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(extra_measures.importlib.util, "find_spec", lambda name: None)
     reasons = {name: m.missing() for m in measures(None) for name in m.names}
-    assert set(reasons) == {"csim", "lpips", "dists", "fid", "lse_d", "lse_c", "av_offset"}
+    assert set(reasons) == {"csim", "id_cosine", "lpips", "dists", "fid", "lse_d", "lse_c", "av_offset"}
     assert all(reasons.values()) and "--sface" in str(reasons["csim"])
     monkeypatch.setattr(extra_measures.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
