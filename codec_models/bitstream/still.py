@@ -29,8 +29,8 @@ from .timing import PICTURE
 VERSION = 1
 MAX_STILL_BYTES = 32_768
 MAX_BYTES = 3500
-"""What a sender gives a still, 2.8 kb/s of ten seconds: with 5000 what is drawn from it is 0.01 dB better, with 2500 0.04
-worse (`benchmarks/stills.py`)."""
+"""What a sender gives a still, 2.8 kb/s of ten seconds: with 5000 what is drawn from it is 0.01 dB better, with 2500
+0.04 dB worse (`benchmarks/stills.py`)."""
 _FORMATS = ("AVIF", "WEBP", "JPEG")
 
 
