@@ -195,7 +195,7 @@ def test_table_and_json(
     assert mean["ours-live-1"]["psnr"] == pytest.approx(mean["linear"]["psnr"], abs=0.05)
     # an untrained one holds, and eases the step to the next frame
     assert mean["hold"]["psnr"] - 1 < mean["ours-live-0"]["psnr"] < mean["hold"]["psnr"]
-    assert mean["ours-live-0"]["beat_5hz"] < mean["hold"]["beat_5hz"] - 10
+    assert mean["ours-live-0"]["beat_5hz"] < mean["hold"]["beat_5hz"] - 5
     assert mean["hold"]["beat_5hz"] > mean[TRUTH]["beat_5hz"] + 10
     assert mean["hold"]["psnr"] < mean["hold"]["psnr_all"]
     assert written["settings"]["loss"] == 0 and written["settings"]["parameters"] > 100_000

@@ -85,9 +85,10 @@ def test_a_camera_in_a_loop(tmp_path: Path, devices: tuple[str, str]) -> None:
             "wire_bytes": theirs["wire_kbps"]["received"] * seconds * 125,
             "ticks_sent": theirs["ticks_received"],
         }
-        # the page counts on its own, and comes to the same
+        # the page counts on its own, and comes to the same, but for one tick's face that may be under way
         for name, value in received.items():
-            assert own[name] == pytest.approx(value, rel=0.05), (name, own, theirs)
+            most = max(0.05 * value, 120 if name == "face_bytes" else 0)
+            assert abs(own[name] - value) <= most, (name, own, theirs)
         assert theirs["ticks_corrupt"] == 0 and theirs["garbage_packets"] == 0
         assert theirs["identities"] >= 1
         # every byte of a face that left the page decodes here, to what the receiver decoded
