@@ -45,6 +45,7 @@ from codec_models.interpolated import Interpolated
 from codec_models.network import NetworkReconstructor
 from codec_models.reconstruction import LOOKAHEAD
 from codec_models.slow_stream import SlowStream
+from codec_models.still_choice import DEFAULT_CHOICE, ChoiceConfig
 from sender.still_policy import StillConfig, StillPolicy, View, sharpness_of
 
 ENCODING_S = 0.3
@@ -57,13 +58,16 @@ OFTEN = 60
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """max_bytes: of a still; quality: of the face layer; at_once: stills that the receiver draws from, 1 to 3."""
+    """max_bytes: of a still; quality: of the face layer; at_once: stills that the receiver draws from, 1 to 3; choice:
+    how it chooses them.
+    """
 
     name: str
     policy: StillConfig
     max_bytes: int = MAX_BYTES
     quality: int = DEFAULT
     at_once: int = 1
+    choice: ChoiceConfig = DEFAULT_CHOICE
 
 
 FIRST = "first only"
@@ -93,6 +97,11 @@ SWEEPS: dict[str, list[Setting]] = {
         for size in (2500, 3500, 5000, 8000)
     ],
     "at-once": [Setting(f"{n} at once", _with(gap=4.0, light=8.0, per_minute=OFTEN), at_once=n) for n in (1, 2, 3)],
+    "choice": [
+        Setting(f"gap {gap:g}, turn {turn:g}, clearly {clearly:g}", policy, choice=ChoiceConfig(turn, clearly))
+        for gap, policy in ((10, StillConfig()), (3, _with(gap=3.0, per_minute=OFTEN)))
+        for turn, clearly in ((0.0, 1.0), (0.0, 0.6), (0.3, 1.0), (0.3, 0.8), (0.3, 0.6), (1.0, 0.6))
+    ],
     "face": [Setting(f"quality {q}", _with(gap=NEVER), quality=q) for q in (3, 4, 5, 6, 8, 10, 12)],
 }
 COLUMNS = {
@@ -180,7 +189,7 @@ def run(scene: Scene, setting: Setting, engine: SampledEngine, link_kbps: float)
     stream, sent = scene.stream(setting.quality), scene.sent(setting, link_kbps)
     engine.at, engine.stream = None, (scene.fps, setting.quality)
     # what `reconstructor` makes, but for the teeth and the number of stills
-    network = NetworkReconstructor(engine, setting.at_once, teeth=False)
+    network = NetworkReconstructor(engine, setting.at_once, teeth=False, choice=setting.choice)
     model = Interpolated(network, SlowStream(engine, LOOKAHEAD))
     model.fps = scene.fps
     first = round(SKIPPED_S * TICKS_PER_SECOND)
@@ -264,7 +273,7 @@ class Sweeps:
         for sweep in self.names:
             for setting in SWEEPS[sweep]:
                 sent = scene.sent(setting, self.link_kbps)
-                same = setting.quality, setting.at_once, *((s.tick, len(s.data)) for s in sent)
+                same = setting.quality, setting.at_once, setting.choice, *((s.tick, len(s.data)) for s in sent)
                 if same not in known:
                     known[same] = run(scene, setting, self.engine, self.link_kbps)
                 self.rows.setdefault(sweep, []).append(known[same] | {"codec": setting.name, "sweep": sweep})

@@ -6,27 +6,29 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .bitstream.face import FaceTick, area_8x8
+from .bitstream.hints import Hints
 from .bitstream.still import IdentityStill
 from .bitstream.timing import SAMPLES_PER_TICK
 from .engines.engine import Array, Arrays, Engine
 from .held_hints import HeldHints
 from .mel import BANDS, FLOOR, ROWS, LogMel, normalised
 from .reconstruction import enlarge
+from .still_choice import DEFAULT_CHOICE, ChoiceConfig, Look, choose
 from .teeth_stage import Reference, TeethStage
 
 WINDOW = 5
 """T: 8x8 frames up to the current one."""
 MAX_STILLS = 8
 """Stills that are kept; the oldest goes."""
-_CHANGE = 12
-"""Ticks between two choices of stills: a picture that jumps to and fro is worse than one from the second best."""
+_HINTS = [f.name for f in fields(Hints)]
+_YAW, _PITCH = (_HINTS.index(name) for name in ("head_yaw", "head_pitch"))
 
 
 @dataclass(slots=True)
@@ -55,12 +57,12 @@ class StreamState:
 
 @dataclass(frozen=True, slots=True)
 class _Still:
-    """What is kept of a still. identity: of the network `still`; low: its 8x8 average (3, 8, 8) in [-1, 1]; reference:
-    of the teeth stage, where there is one and the still has landmarks.
+    """What is kept of a still. identity: of the network `still`; reference: of the teeth stage, where there is one and
+    the still has landmarks.
     """
 
     identity: Arrays
-    low: NDArray[np.float32]
+    look: Look
     reference: Reference | None
 
 
@@ -78,9 +80,9 @@ class Drawn:
 class NetworkReconstructor:
     """Reconstructor (see `codec_models.reconstruction`) with the upsampler and the teeth stage on any runtime.
 
-    stills: how many of the received stills are used at once, those whose 8x8 frames are nearest to the current one, 1
-    to 3; more than one only where the engine can. teeth: whether the mouth is restored. Raises UserError where the
-    engine's weights cannot be used, ValueError on another number of stills.
+    stills: how many of the received stills are used at once, those nearest to the current tick, 1 to 3; more than one
+    only where the engine can. teeth: whether the mouth is restored. choice: how they are chosen. Raises UserError where
+    the engine's weights cannot be used, ValueError on another number of stills.
 
     Before the first still, the enlarged 8x8 frame is shown; before the first frame, the still itself. A still without
     landmarks works, with rough motion.
@@ -89,25 +91,27 @@ class NetworkReconstructor:
     delay = 0
     fps: int | None = None
 
-    def __init__(self, engine: Engine, stills: int = 1, teeth: bool = True) -> None:
+    def __init__(
+        self, engine: Engine, stills: int = 1, teeth: bool = True, choice: ChoiceConfig = DEFAULT_CHOICE
+    ) -> None:
         if not 1 <= stills <= 3 or (stills > 1 and not engine.several):
             raise ValueError(f"{stills} stills at once: 1 to {3 if engine.several else 1} with {engine.backend}")
         self.engine = engine
         self.device = engine.device
         self.backend = engine.backend + (" + teeth" if teeth else "")
-        self._stills = stills
+        self._stills, self._choice = stills, choice
         self.teeth = TeethStage(engine) if teeth else None
         self._identities: deque[_Still] = deque(maxlen=MAX_STILLS)
         self._newest: NDArray[np.uint8] | None = None
         self._chosen: Arrays | None = None
-        self._choice: list[int] = []
+        self._used: list[Look] = []
         self.spent: dict[str, float] = {}
         self.reset()
         self._warm_up()
 
     def reset(self) -> None:
         self._state = StreamState()
-        self._until_choice = 0
+        self._chosen, self._used = None, []
         if self.teeth is not None:
             self.teeth.reset()
 
@@ -121,7 +125,7 @@ class NetworkReconstructor:
         for _ in range(2):
             self.tick(FaceTick(grey[:8, :8], None), np.zeros(SAMPLES_PER_TICK, np.int16))
         self._identities.clear()
-        self._newest = self._chosen = None
+        self._newest = None
         if self.teeth is not None:
             self.teeth.use(())
         self.reset()
@@ -139,12 +143,11 @@ class NetworkReconstructor:
         # guessed landmarks are too rough to say where the mouth is
         reference = self.teeth.remember(picture, points) if self.teeth is not None and has else None
         # a still that comes again, after a reconnect, takes its own place
-        others = [known for known in self._identities if not np.array_equal(known.low, low)]
-        self._identities = deque([*others, _Still(identity, low, reference)], MAX_STILLS)
+        others = [known for known in self._identities if not np.array_equal(known.look.low, low)]
+        self._identities = deque([*others, _Still(identity, Look.of_still(low, still.points), reference)], MAX_STILLS)
         if self.teeth is not None:
             self.teeth.use([known.reference for known in self._identities if known.reference is not None])
         self._newest = still.picture
-        self._chosen, self._until_choice = None, 0
 
     def take(self, face: FaceTick, voice: NDArray[np.int16] | None) -> None:
         self._state.push(face, voice)
@@ -186,15 +189,15 @@ class NetworkReconstructor:
     def _choose(self, low: NDArray[np.float32]) -> Arrays | None:
         if not self._identities:
             return None
-        self._until_choice -= 1
-        if self._chosen is None or (self._until_choice < 0 and len(self._identities) > self._stills):
-            apart = [float(np.square(low - known.low).mean()) for known in self._identities]
-            choice = sorted(np.argsort(apart, kind="stable")[: self._stills].tolist())
-            if self._chosen is None or choice != self._choice:
-                self._choice = choice
-                parts = [self._identities[k].identity for k in choice]
-                self._chosen = parts[0] if len(parts) == 1 else self.engine.together(parts)
-            self._until_choice = _CHANGE
+        hints = self._state.hints
+        now = Look(low, (float(hints.values[_YAW]), float(hints.values[_PITCH])) if hints.known else None)
+        looks = [known.look for known in self._identities]
+        choice = choose(looks, self._used, now, self._stills, self._choice)
+        used = [looks[k] for k in choice]
+        if self._chosen is None or {id(look) for look in used} != {id(look) for look in self._used}:
+            parts = [self._identities[k].identity for k in choice]
+            self._chosen = parts[0] if len(parts) == 1 else self.engine.together(parts)
+        self._used = used
         return self._chosen
 
     def _array(self, values: NDArray[Any]) -> Array:

@@ -21,6 +21,7 @@ from codec_models.errors import UserError
 from codec_models.held_hints import HELD_HINTS
 from codec_models.hint_measure import HINTS
 from codec_models.landmark_head import StillLandmarks
+from codec_models.landmarks import POINTS, hints_of
 from codec_models.mel import LogMel, normalised
 from codec_models.network import MAX_STILLS, NetworkReconstructor
 from codec_models.teeth import Teeth
@@ -192,6 +193,48 @@ def test_a_still_that_comes_again_counts_once(weights: Path) -> None:
             model.set_identity(still(seed))
         pictures.append(model.tick(frame, None))
     assert np.array_equal(pictures[0], pictures[1])
+
+
+def drawn_with(weights: Path, one: IdentityStill, ticks: list[FaceTick]) -> NDArray[np.uint8]:
+    """What one still alone gives."""
+    model = torch_network(weights, TINY, teeth=False)
+    model.set_identity(one)
+    return run(model, [(tick, None) for tick in ticks])
+
+
+def test_another_still_must_be_clearly_nearer(weights: Path) -> None:
+    a, b = still(3), still(4)
+    from_a, from_b = area_8x8(a.picture).astype(float), area_8x8(b.picture).astype(float)
+    # from one still's own frame to the other's and back, in steps of a tenth of the way
+    way = [0.1 * k for k in range(11)]
+    ticks = [FaceTick((from_a + (from_b - from_a) * t).round().astype(np.uint8), None) for t in [*way, *way[::-1]]]
+    model = torch_network(weights, TINY, teeth=False)
+    model.set_identity(a)
+    model.set_identity(b)
+    shown = run(model, [(tick, None) for tick in ticks])
+    with_a, with_b = (drawn_with(weights, s, ticks) for s in (a, b))
+    which = [
+        "a" if np.array_equal(x, y) else "b" if np.array_equal(x, z) else "?"
+        for x, y, z in zip(shown, with_a, with_b, strict=True)
+    ]
+    # the distance is square: at six tenths of the way 0.16 against 0.36 is below the limit, half way nothing is
+    assert "".join(which) == "aaaaaabbbbb" + "bbbbbbaaaaa"
+
+
+def test_the_turn_of_the_head_counts_where_hints_tell_it(weights: Path) -> None:
+    straight, other = still(3), still(4)
+    assert straight.points is not None
+    marks = straight.points.copy()
+    marks[POINTS.index(1), 0] += 0.15  # the tip of the nose
+    turned = IdentityStill(other.picture, marks)
+    # a little nearer to the first in 8x8
+    low = (area_8x8(straight.picture) * 0.55 + area_8x8(turned.picture) * 0.45).round().astype(np.uint8)
+    for points, expected in ((None, straight), (straight.points, straight), (marks, turned)):
+        tick = FaceTick(low, None if points is None else hints_of(points))
+        model = torch_network(weights, TINY, teeth=False)
+        model.set_identity(turned)
+        model.set_identity(straight)
+        assert np.array_equal(run(model, [(tick, None)]), drawn_with(weights, expected, [tick]))
 
 
 @pytest.mark.slow

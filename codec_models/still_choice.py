@@ -1,0 +1,71 @@
+"""Which of the received stills a tick is drawn from. Pure: knows neither networks nor time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .landmarks import hints_of
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceConfig:
+    """turn: weight of the difference of the head's turns in the distance of a still; clearly: share of the distance of
+    a still in use at which another one takes its place, as a picture that jumps to and fro is worse than one from the
+    second best still.
+
+    From `python -m benchmarks.stills FOLDER --scenes 10 --seconds 30.6 --every 20 --sweeps choice`.
+    """
+
+    turn: float = 0.3
+    clearly: float = 0.6
+
+
+DEFAULT_CHOICE = ChoiceConfig()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What is known of a still, or of a tick, before anything is drawn. low: 8x8 frame (3, 8, 8) in [-1, 1]; turn: yaw
+    and pitch of the head as in `Hints`, None where they are not known.
+    """
+
+    low: NDArray[np.float32]
+    turn: tuple[float, float] | None
+
+    @classmethod
+    def of_still(cls, low: NDArray[np.float32], points: NDArray[np.float32] | None) -> Look:
+        """points (110, 2) in picture fractions."""
+        if points is None:
+            return cls(low, None)
+        hints = hints_of(points)
+        return cls(low, (hints.head_yaw, hints.head_pitch))
+
+
+def apart(still: Look, now: Look, config: ChoiceConfig) -> float:
+    """Mean square of the difference of the 8x8 frames, and of yaw and pitch, where both are known: 8x8 pixels of a head
+    that turns change less than what there is to be seen of it.
+    """
+    frames = float(np.square(now.low - still.low).mean())
+    if still.turn is None or now.turn is None:
+        return frames
+    turns = sum((a - b) ** 2 for a, b in zip(still.turn, now.turn, strict=True))
+    return frames + config.turn * turns
+
+
+def choose(stills: Sequence[Look], used: Sequence[Look], now: Look, count: int, config: ChoiceConfig) -> list[int]:
+    """Places in `stills` of those to use, nearest first: at most `count`, those that were used before unless another
+    one is clearly nearer than the farthest of them.
+    """
+    distances = [apart(still, now, config) for still in stills]
+    nearest = sorted(range(len(stills)), key=distances.__getitem__)
+    kept = [k for k in nearest if any(stills[k] is one for one in used)]
+    if len(kept) < min(count, len(stills)):
+        return nearest[:count]
+    other = next((k for k in nearest if k not in kept), None)
+    if other is not None and distances[other] < config.clearly * distances[kept[-1]]:
+        kept[-1] = other
+    return kept
