@@ -17,8 +17,8 @@ class ChoiceConfig:
     a still in use at which another one takes its place, as a picture that jumps to and fro is worse than one from the
     second best still.
 
-    Measured by `python -m benchmarks.stills FOLDER --sweeps choice`: better by 0.13 to 0.18 dB than the nearest 8x8 frame
-    looked for every half second, with fewer changes; the best still of each picture would bring 0.2 dB more.
+    Measured by `python -m benchmarks.stills FOLDER --sweeps choice`: better by 0.13 to 0.18 dB than the nearest 8x8
+    frame looked for every half second, with fewer changes; the best still of each picture would bring 0.2 dB more.
     """
 
     turn: float = 0.3
