@@ -39,9 +39,9 @@ class StillConfig:
     lips in a good still, in eye distances; sharp: least share of the sharpest picture seen so far.
 
     The limits are what `python -m benchmarks.stills` says, on eight scenes of half a minute at 25 fps with stills of
-    3500 bytes: the first still alone gives 22.32 dB (SSIM 0.713), a gap of 30 s no more, these 22.70 (0.727) for 1.6
-    stills more, 0.28 dB for each kb/s of them, where the next kb/s of the face layer gives 0.18. From a gap of 10 s to
-    one of 5 s it is 0.14 dB for each. With light 26 it is 0.3 dB less; a tighter pose, shift or scale sends more for
+    3500 bytes: the first still alone gives 22.35 dB (SSIM 0.714), a gap of 30 s no more, these 22.84 (0.731) for 1.6
+    stills more, 0.36 dB for each kb/s of them, where the next kb/s of the face layer gives 0.18. From a gap of 10 s to
+    one of 5 s it is 0.13 dB for each. With light 26 it is 0.3 dB less; a tighter pose, shift or scale sends more for
     nothing. On footage of a minute in which nothing comes twice they send two or three stills.
     """
 
