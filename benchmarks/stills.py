@@ -7,7 +7,7 @@ FOLDER holds clips and their manifest; a scene is all that one person has in it,
 The chain is that of a call: the policy sees every tick that has a picture and sends stills; each is encoded, travels
 alone at the rate of the link and is known to the receiver's reconstruction when its last byte is there, which chooses
 among those it has. The reconstruction is the default one without the teeth stage, which changes a mouth and remembers
-the pictures before.
+the pictures before, and without the fading from one still to the next.
 
 Quality is that of one tick in --every from the third second on: until then, the first still may be on its way. Rates
 are of the whole scene: `video` is faces and hints, `stills` is all stills spread over the scene; `10 s` and `10 min`
@@ -188,8 +188,9 @@ def run(scene: Scene, setting: Setting, engine: SampledEngine, link_kbps: float)
     """The figures of a setting on a scene. The engine's memory must be of this scene."""
     stream, sent = scene.stream(setting.quality), scene.sent(setting, link_kbps)
     engine.at, engine.stream = None, (scene.fps, setting.quality)
-    # what `reconstructor` makes, but for the teeth and the number of stills
-    network = NetworkReconstructor(engine, setting.at_once, teeth=False, choice=setting.choice)
+    # what `reconstructor` makes, but for the teeth, the number of stills and what needs the picture before
+    choice = dataclasses.replace(setting.choice, fade=0)
+    network = NetworkReconstructor(engine, setting.at_once, teeth=False, choice=choice)
     model = Interpolated(network, SlowStream(engine, LOOKAHEAD))
     model.fps = scene.fps
     first = round(SKIPPED_S * TICKS_PER_SECOND)

@@ -20,7 +20,7 @@ from .engines.engine import Array, Arrays, Engine
 from .held_hints import HeldHints
 from .mel import BANDS, FLOOR, ROWS, LogMel, normalised
 from .reconstruction import enlarge
-from .still_choice import DEFAULT_CHOICE, ChoiceConfig, Look, choose
+from .still_choice import DEFAULT_CHOICE, ChoiceConfig, Fade, Look, choose
 from .teeth_stage import Reference, TeethStage
 
 WINDOW = 5
@@ -105,6 +105,7 @@ class NetworkReconstructor:
         self._newest: NDArray[np.uint8] | None = None
         self._chosen: Arrays | None = None
         self._used: list[Look] = []
+        self._fade = Fade(choice.fade)
         self.spent: dict[str, float] = {}
         self.reset()
         self._warm_up()
@@ -112,6 +113,7 @@ class NetworkReconstructor:
     def reset(self) -> None:
         self._state = StreamState()
         self._chosen, self._used = None, []
+        self._fade.reset()
         if self.teeth is not None:
             self.teeth.reset()
 
@@ -154,9 +156,9 @@ class NetworkReconstructor:
 
     def tick(self, face: FaceTick, voice: NDArray[np.int16] | None) -> NDArray[np.uint8]:
         drawn = self.draw(face, voice)
-        if drawn is not None:
-            return self.engine.shown(drawn.picture)
         window = self._state.window
+        if drawn is not None:
+            return self._fade.mixed(self.engine.shown(drawn.picture), window[-1])
         if window:
             return _bytes(enlarge(np.ascontiguousarray(window[-1].transpose(1, 2, 0))))
         return np.full((256, 256, 3), 128, np.uint8) if self._newest is None else self._newest.copy()
@@ -195,6 +197,8 @@ class NetworkReconstructor:
         choice = choose(looks, self._used, now, self._stills, self._choice)
         used = [looks[k] for k in choice]
         if self._chosen is None or {id(look) for look in used} != {id(look) for look in self._used}:
+            if self._chosen is not None:
+                self._fade.begin()
             parts = [self._identities[k].identity for k in choice]
             self._chosen = parts[0] if len(parts) == 1 else self.engine.together(parts)
         self._used = used

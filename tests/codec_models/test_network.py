@@ -217,8 +217,9 @@ def test_another_still_must_be_clearly_nearer(weights: Path) -> None:
         "a" if np.array_equal(x, y) else "b" if np.array_equal(x, z) else "?"
         for x, y, z in zip(shown, with_a, with_b, strict=True)
     ]
-    # the distance is square: at six tenths of the way 0.16 against 0.36 is below the limit, half way nothing is
-    assert "".join(which) == "aaaaaabbbbb" + "bbbbbbaaaaa"
+    # the distance is square: at six tenths of the way 0.16 against 0.36 is below the limit, half way nothing is; then
+    # one fades into the other for three ticks
+    assert "".join(which) == "aaaaaa???bb" + "bbbbbb???aa"
 
 
 def test_the_turn_of_the_head_counts_where_hints_tell_it(weights: Path) -> None:

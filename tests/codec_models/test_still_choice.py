@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from codec_models.still_choice import ChoiceConfig, Look, apart, choose
+from codec_models.still_choice import ChoiceConfig, Fade, Look, apart, choose
 
 pytestmark = pytest.mark.unit
 
@@ -53,3 +53,45 @@ def test_a_look_of_a_still_measures_its_turn() -> None:
     assert Look.of_still(low, None).turn is None
     turn = Look.of_still(low, rng.uniform(0.3, 0.7, (110, 2)).astype(np.float32)).turn
     assert turn is not None and all(np.isfinite(turn))
+
+
+def flat(level: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.full((4, 4, 3), level, np.uint8)
+
+
+LOW = np.zeros((3, 8, 8), np.float32)
+
+
+def test_after_a_change_what_was_shown_fades_out() -> None:
+    fade = Fade(3)
+    assert (fade.mixed(flat(200), LOW) == 200).all()
+    fade.begin()
+    # three quarters, a half and a quarter of what was shown a tick ago
+    assert [int(fade.mixed(flat(100), LOW)[0, 0, 0]) for _ in range(5)] == [175, 138, 110, 100, 100]
+
+
+def test_nothing_fades_without_a_picture_before_or_across_a_cut() -> None:
+    fade = Fade(3)
+    fade.begin()
+    assert (fade.mixed(flat(100), LOW) == 100).all()
+    assert (fade.mixed(flat(50), LOW) == 50).all()
+    fade.begin()
+    assert (fade.mixed(flat(200), LOW + 0.5) == 200).all()
+    fade.begin()
+    fade.reset()
+    assert (fade.mixed(flat(10), LOW + 0.5) == 10).all()
+
+
+def test_what_was_shown_is_kept_apart_from_what_is_given_out() -> None:
+    fade, given = Fade(1), flat(200)
+    fade.mixed(given, LOW)
+    given[:] = 0
+    fade.begin()
+    assert (fade.mixed(flat(100), LOW) == 150).all()
+
+
+def test_no_ticks_no_fading() -> None:
+    fade = Fade(0)
+    fade.mixed(flat(200), LOW)
+    fade.begin()
+    assert (fade.mixed(flat(100), LOW) == 100).all()

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from small_networks import levels, still, stream
 
-from codec_models.bitstream.face import FaceTick
+from codec_models.bitstream.face import FaceTick, area_8x8
 from codec_models.engines.batch import Batch, BatchConfig, BatchedCall, InterpolatedCall
 from codec_models.engines.engine import IDENTITY, NETWORKS, Arrays
 from codec_models.engines.lane import Lane
@@ -217,8 +217,9 @@ def test_a_call_is_a_reconstructor(batch: Batch, device: SmallDevice) -> None:
     call.set_identity(still(1))
     assert call.tick(frame(100), None)[0, 0, 0] == 100
     assert call.tick(frame(50), None)[0, 0, 0] == 50
-    call.set_identity(still(2, points=False))
-    call.tick(frame(50), None)
+    second = still(2, points=False)
+    call.set_identity(second)
+    call.tick(FaceTick(area_8x8(second.picture), None), None)
     assert set(call.spent) == {"upsample"} and call.spent["upsample"] > 0
     # still and reference go over once; the reference of the first still stays in use
     slots = [slot for slot, _, _ in device.exchanged]
