@@ -96,7 +96,7 @@ class Identity(Measure):
 
 
 class OwnIdentity(Measure):
-    """By our own embedding network, AUC @@ between recordings of people whom it has not seen (weights/README.md)."""
+    """By our own embedding network; how well it tells people apart is in `codec_models/weights/README.md`."""
 
     names = ("id_cosine",)
     weights = IDENTITY_WEIGHTS

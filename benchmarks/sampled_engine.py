@@ -1,8 +1,8 @@
 """An engine that draws some ticks of a stream only, and each of them once from each still.
 
 What the upsampler draws of a tick follows from the stream up to it and from the still, not from the stills that came
-before (as long as no teeth stage is behind it). So many ways to choose stills can be compared for the price of the
-pictures in which they differ, with a real `NetworkReconstructor` that chooses in every tick.
+before (as long as no teeth stage and no fading is behind it). So many ways to choose stills can be compared for the
+price of the pictures in which they differ, with a real `NetworkReconstructor` that chooses in every tick.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class SampledEngine:
     """Engine (see `codec_models.engines.engine`) around another one; its pictures are those that `shown` gives.
 
     stream: what is being drawn, changed with the stream; at: the tick that comes next, None: draw without remembering.
-    every: of so many ticks one is drawn, the others are black. drawn: how many were computed.
+    every: of so many ticks one is drawn, the others are black. drawn: how many were computed. used: the stills asked
+    for in each tick, drawn or not.
     """
 
     engine: Engine
@@ -33,6 +34,7 @@ class SampledEngine:
     stream: Stream = ()
     at: int | None = None
     drawn: int = 0
+    used: list[tuple[int, ...]] = field(default_factory=list)
     _stills: dict[bytes, Arrays] = field(default_factory=dict)
     _names: dict[int, tuple[int, ...]] = field(default_factory=dict)
     _joined: dict[tuple[int, ...], Arrays] = field(default_factory=dict)
@@ -57,7 +59,7 @@ class SampledEngine:
 
     def forget(self) -> None:
         """All stills and pictures: another scene begins."""
-        for kept in (self._stills, self._names, self._joined, self._pictures):
+        for kept in (self._stills, self._names, self._joined, self._pictures, self.used):
             kept.clear()
 
     def run(self, network: str, inputs: Mapping[str, Array]) -> Arrays:
@@ -65,9 +67,10 @@ class SampledEngine:
             return self._still(inputs)
         if network != "tick" or self.at is None:
             return self.engine.run(network, inputs)
+        self.used.append(self._names[id(inputs["memory"])])
         if not self.sampled(self.at):
             return {"picture": self._black, "points": None}
-        key = self.stream, self.at, self._names[id(inputs["memory"])]
+        key = self.stream, self.at, self.used[-1]
         if key not in self._pictures:
             self._pictures[key] = self.engine.shown(self.engine.run("tick", inputs)["picture"])
             self.drawn += 1

@@ -24,6 +24,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,7 @@ COLUMNS = {
     "still_kbps_10s": "10 s|.2f",
     "still_kbps_10min": "10 min|.3f",
     "stills": "number|.1f",
+    "changes": "changes|.1f",
     "psnr": "PSNR|.2f",
     "psnr_low": "worst|.2f",
     "ssim": "SSIM|.4f",
@@ -121,6 +123,7 @@ COLUMNS = {
 DEFINITIONS = metrics.DEFINITIONS | landmark_metrics.DEFINITIONS
 DEFINITIONS |= {
     "psnr_low": "mean PSNR of the worst tenth of the ticks",
+    "changes": "how often the receiver changes the still that it draws from",
     "gain": "dB over the first still alone for each kb/s of other stills in the scene",
 }
 
@@ -196,6 +199,7 @@ def run(scene: Scene, setting: Setting, engine: SampledEngine, link_kbps: float)
     first = round(SKIPPED_S * TICKS_PER_SECOND)
     shown: dict[int, NDArray[np.uint8]] = {}
     coming = list(sent)
+    engine.used.clear()
     for k, (tick, voice) in enumerate(zip(stream.ticks, scene.clip.voice, strict=True)):
         while coming and coming[0].arrives <= k:
             model.set_identity(decode_still(coming.pop(0).data))
@@ -205,6 +209,7 @@ def run(scene: Scene, setting: Setting, engine: SampledEngine, link_kbps: float)
             shown[k] = picture
     engine.at = None
     row: Row = {"codec": setting.name, "clip": scene.clip.name, "frames": len(scene.clip.frames)}
+    row["changes"] = sum(a != b for a, b in pairwise(engine.used))
     return row | _rates(scene, stream, sent) | _quality(scene.clip, shown)
 
 

@@ -16,6 +16,7 @@ from codec_models.engines.engine import Engine
 from codec_models.engines.torch_engine import TorchEngine
 from codec_models.landmark_head import StillLandmarks
 from codec_models.network import NetworkReconstructor
+from codec_models.still_choice import ChoiceConfig
 
 pytestmark = pytest.mark.unit
 
@@ -39,7 +40,7 @@ def still(seed: int) -> IdentityStill:
 def draw(engine: Engine, at_once: int = 1) -> list[NDArray[np.uint8]]:
     """Ticks that look like the second still, which comes late."""
     sampled = engine if isinstance(engine, SampledEngine) else None
-    model = NetworkReconstructor(engine, at_once, teeth=False)
+    model = NetworkReconstructor(engine, at_once, teeth=False, choice=ChoiceConfig(fade=0))
     model.set_identity(still(0))
     pictures = []
     for k in range(COUNT):
@@ -61,6 +62,8 @@ def test_what_is_drawn_is_what_the_engine_draws(engine: TorchEngine) -> None:
     for k in range(COUNT):
         assert np.array_equal(drawn[k], true[k]) if sampled.sampled(k) else not drawn[k].any()
     assert sampled.drawn == 3 and not np.array_equal(true[3], true[6])
+    # the second still is taken as soon as it is there; two stills were made to warm up
+    assert sampled.used == [(3,)] * ARRIVES + [(4,)] * (COUNT - ARRIVES)
 
 
 def test_the_same_is_drawn_once_and_another_stream_anew(engine: TorchEngine) -> None:
