@@ -19,8 +19,8 @@ class ChoiceConfig:
     a still in use at which another one takes its place, as a picture that jumps to and fro is worse than one from the
     second best still; fade: ticks in which what was shown before fades out after a change.
 
-    Measured by `python -m benchmarks.stills FOLDER --sweeps choice`: better by 0.13 to 0.18 dB than the nearest 8x8
-    frame looked for every half second, with fewer changes; the best still of each picture would bring 0.2 dB more.
+    Chosen by `python -m benchmarks.stills FOLDER --sweeps choice`: 0.13 to 0.18 dB above the nearest 8x8 frame looked
+    for every half second, with fewer changes (results and what they are compared with: `benchmarks/README.md`).
     """
 
     turn: float = 0.3
