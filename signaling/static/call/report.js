@@ -7,6 +7,10 @@ export const TICK_MS = 40;
 const PIXELS = 256 * 256;
 const LATELY_MS = 3000; // as the receiver
 const IPV4_AND_UDP = 28; // bytes of headers that getStats leaves out of a packet
+// ICE's connectivity and consent checks (RFC 8445, RFC 7675), which getStats counts as messages but not as bytes:
+// what Chromium's hold with user names of a usual length, and their answers over IPv4 (RFC 8489).
+const STUN_REQUEST = 100;
+const STUN_RESPONSE = 64;
 
 /** Kilobits (1000) a second; 0 over no time. @param {number} bytes @param {number} seconds */
 export function kbps(bytes, seconds) {
@@ -20,7 +24,7 @@ export function faceBpp(faceKbps) {
 
 /**
  * @typedef {object} Counters cumulative, of one connection
- * @property {number} wireSent bytes with IPv4 and UDP headers
+ * @property {number} wireSent bytes with IPv4 and UDP headers and ICE's checks
  * @property {number} wireReceived
  * @property {number} audioSent bytes of Opus
  * @property {number} audioReceived
@@ -54,9 +58,17 @@ export function digest(stats) {
   const received = counted
     ? path.packetsReceived
     : (heard?.packetsReceived ?? 0) + (video?.packetsReceived ?? 0) + count("messagesReceived") * 1.5;
+  const checks = (/** @type {"Sent" | "Received"} */ way) =>
+    pairs.reduce(
+      (sum, one) =>
+        sum +
+        (STUN_REQUEST + IPV4_AND_UDP) * (one[`requests${way}`] ?? 0) +
+        (STUN_RESPONSE + IPV4_AND_UDP) * (one[`responses${way}`] ?? 0),
+      0,
+    );
   return {
-    wireSent: (path.bytesSent ?? 0) + IPV4_AND_UDP * sent,
-    wireReceived: (path.bytesReceived ?? 0) + IPV4_AND_UDP * received,
+    wireSent: (path.bytesSent ?? 0) + IPV4_AND_UDP * sent + checks("Sent"),
+    wireReceived: (path.bytesReceived ?? 0) + IPV4_AND_UDP * received + checks("Received"),
     audioSent: voice?.bytesSent ?? 0,
     audioReceived: heard?.bytesReceived ?? 0,
     videoReceived: video?.bytesReceived ?? 0,

@@ -319,6 +319,12 @@ def test_browsers_count_differently(ask: Ask) -> None:
     transport = [{"type": "transport", "selectedCandidatePairId": "p", "bytesSent": 9000, "bytesReceived": 1,
                   "packetsSent": 10, "packetsReceived": 1}]  # fmt: skip
     assert ask("digest", stats=transport + stats(5000, 40))["wireSent"] == 9280
+    checked = stats(5000, 40)
+    checked[0] |= {"requestsSent": 1, "responsesSent": 1, "responsesReceived": 1}  # of every pair that was tried
+    checked[1] |= {"requestsSent": 7, "responsesSent": 2, "requestsReceived": 2, "responsesReceived": 7}
+    with_checks = ask("digest", stats=checked)
+    assert with_checks["wireSent"] - counted["wireSent"] == 8 * 128 + 3 * 92
+    assert with_checks["wireReceived"] - counted["wireReceived"] == 2 * 128 + 8 * 92
     assert ask("digest", stats=[]) is None
 
 
