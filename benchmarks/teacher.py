@@ -1,4 +1,5 @@
 """A teacher beside its student: what the larger upsampler costs and what it draws better, on the same streams.
+Any two weights are compared likewise, before and after a training, say.
 
     python -m benchmarks.teacher [CLIP...] --teacher F [--student F] [--frames N] [--precision fp32|bf16] [--no-mesh]
         [--json F]
@@ -28,6 +29,7 @@ from benchmarks.clips import DEMO, Clip, load_clip
 from benchmarks.ours import OurCodec
 from benchmarks.progress import Progress
 from benchmarks.report import Row, document, settings, table, write_json
+from benchmarks.sharpness import RATIOS, sharpness_ratios
 from codec_models.bitstream.still import IdentityStill
 from codec_models.errors import CommandParser, UserError, run_command
 
@@ -58,6 +60,10 @@ FIGURES = {
     "lmd_eyes": "eyes|.4f",
     "mouth_corr": "mouth corr|.3f",
     "eye_corr": "eye corr|.3f",
+    "brenner_ratio": "Brenner|.3f",
+    "brenner_face": "face|.3f",
+    "energy_ratio": "energy|.3f",
+    "energy_face": "face|.3f",
 }
 DEFINITIONS = {
     "psnr_change": "PSNR less the student's on the same clip, dB",
@@ -155,6 +161,7 @@ def run_clip(clip: Clip, contestants: Sequence[Contestant], mesh: bool, show: Pr
         frames = np.stack(made.pictures)
         row: Row = {"codec": one.name, "clip": clip.name, "frames": len(frames)} | one.about | made.times()
         row |= {"psnr": metrics.psnr(clip.frames, frames), "ssim": metrics.ssim(clip.frames, frames)}
+        row |= sharpness_ratios(clip.frames, frames, clip.points)
         predicted = landmark_metrics.compare(clip.points, np.stack(made.points).astype(np.float32))
         if "lmd" in predicted:
             row["lmd_predicted"] = predicted["lmd"]
@@ -221,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     how = settings(
         reconstruction=f"{backend}, one thread, without teeth",
         stream="full profile, 25 fps, hints on, voice on, first picture as the still",
-        metrics=landmark_metrics.DEFINITIONS | metrics.DEFINITIONS | DEFINITIONS,
+        metrics=landmark_metrics.DEFINITIONS | metrics.DEFINITIONS | RATIOS | DEFINITIONS,
     )
     content = document(rows, how)
     print(report(rows, content["mean"], backend))

@@ -67,6 +67,12 @@ def test_a_teacher_of_the_same_picture_only_costs_more(
     assert large["psnr_change"] == pytest.approx(large["psnr"] - small["psnr"], abs=1e-5)
     assert small["psnr_change"] == 0 and large["lmd_predicted"] == pytest.approx(small["lmd_predicted"], abs=1e-4)
     assert 0 < small["lmd_predicted"] < 0.5 and 10 < small["psnr"] < 100
+    for key in ("brenner_ratio", "brenner_face", "energy_ratio", "energy_face"):
+        assert (
+            large[key] == pytest.approx(small[key], rel=0.02)
+            and small[key] > 0
+            and key in written["settings"]["metrics"]
+        )
     # the budget of tests/codec_models/test_upsampler.py, and what twice the width costs
     assert 1.5 < small["gflop"] <= 2.0 and 3 * small["gflop"] < large["gflop"] < 6 * small["gflop"]
     assert large["gflop_still"] > 3 * small["gflop_still"] > 1
