@@ -110,12 +110,14 @@ def compared(page: dict[str, Any], receiver: dict[str, Any]) -> list[Row]:
         return "-" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
 
     latency = ", ".join(f"{name} {value}" for name, value in receiver["latency_ms"].items())
+    parts = ", ".join(f"{name} {value:.1f}" for name, value in receiver["wire_parts_kbps"].items())
     rows = [
         ("seconds", of(page, "seconds"), of(receiver, "seconds")),
         ("ticks", of(page, "ticks_sent"), of(receiver, "ticks_received")),
         ("face kb/s", of(page, "face_kbps"), of(receiver, "face_kbps")),
         ("voice kb/s", of(page, "audio_kbps"), of(receiver, "audio_kbps")),
         ("up, on the wire, kb/s", of(page, "wire_kbps"), of(receiver, "wire_kbps", "received")),
+        ("of it", "-", parts),
         ("down, on the wire, kb/s", of(page, "wire_received_kbps"), of(receiver, "wire_kbps", "sent")),
         ("pictures", of(page, "frames_shown"), of(receiver, "frames_shown")),
         ("capture to drawn, ms", "-", latency),

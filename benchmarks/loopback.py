@@ -204,6 +204,7 @@ FIGURES = {
     "identity_bytes": "bytes of stills",
     "audio_kbps": "kb/s Opus",
     "wire_kbps": "kb/s on the wire, as the receiver counts",
+    "wire_parts_kbps": "kb/s of what it received: RTP, data channels, RTCP, ICE",
     "latency_ms": "ms from capture to display",
     "av_offset_ms": "ms between picture and voice",
     "stalls_over_120ms": "gaps over 120 ms",

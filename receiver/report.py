@@ -9,7 +9,7 @@ from typing import Any
 
 from codec_models.bitstream.timing import face_bpp, kbps
 from codec_models.errors import UserError
-from signaling.wire import WireCounter
+from signaling.wire import WireCounter, part_rates
 
 STALL = 0.120
 """A longer time between two pictures, in seconds, counts as a stall."""
@@ -122,10 +122,8 @@ def summary(
         "identities": traffic.identities,
         "audio_kbps": round(kbps(traffic.opus_bytes, seconds), 4),
         "garbage_packets": traffic.garbage_packets,
-        "wire_kbps": {
-            "sent": round(kbps(wire.sent_bytes, seconds), 3),
-            "received": round(kbps(wire.received_bytes, seconds), 3),
-        },
+        "wire_kbps": wire.rates(seconds),
+        "wire_parts_kbps": part_rates(wire.received_parts, seconds),
         "latency_ms": {f"p{p}": shown.latency.percentile(p) for p in (50, 95, 99)},
         "av_offset_ms": {f"p{p}": shown.av_offset.percentile(p, magnitude=True) for p in (50, 95)},
         "stalls_over_120ms": shown.stalls,

@@ -6,17 +6,11 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from codec_models.bitstream.timing import TICK_MS, face_bpp, kbps
 from codec_models.errors import UserError
-
-
-class Wire(Protocol):
-    """Counters of every UDP datagram of the call (`signaling.wire.WireCounter`)."""
-
-    sent_bytes: int
-    received_bytes: int
+from signaling.wire import WireCounter, part_rates
 
 
 @dataclass(slots=True)
@@ -51,7 +45,7 @@ class SenderReport:
         """From the first tick to the end of the last."""
         return 0.0 if self.first is None else self.last - self.first + TICK_MS / 1000
 
-    def summary(self, wire: Wire, settings: dict[str, Any], failure: str | None = None) -> dict[str, Any]:
+    def summary(self, wire: WireCounter, settings: dict[str, Any], failure: str | None = None) -> dict[str, Any]:
         """The report. Rates are kb/s over `seconds`; face figures include the hints."""
         face = kbps(self.face_bytes, self.seconds)
         return {
@@ -71,10 +65,8 @@ class SenderReport:
             "identities": self.identities,
             "refreshes": self.refreshes,
             "audio_kbps": round(kbps(self.opus_bytes, self.seconds), 4),
-            "wire_kbps": {
-                "sent": round(kbps(wire.sent_bytes, self.seconds), 3),
-                "received": round(kbps(wire.received_bytes, self.seconds), 3),
-            },
+            "wire_kbps": wire.rates(self.seconds),
+            "wire_parts_kbps": part_rates(wire.sent_parts, self.seconds),
         }
 
 
@@ -88,7 +80,7 @@ class LiveLine:
     _opus: int = 0
     _wire: int = 0
 
-    def text(self, now: float, report: SenderReport, wire: Wire) -> str:
+    def text(self, now: float, report: SenderReport, wire: WireCounter) -> str:
         """fps and kb/s since the last call."""
         span = max(now - self._at, 1e-3)
         fps = (report.frames - self._frames) / span
@@ -101,7 +93,7 @@ class LiveLine:
             f"wire {sent:5.1f} kb/s"
         )
 
-    def start(self, now: float, report: SenderReport, wire: Wire) -> None:
+    def start(self, now: float, report: SenderReport, wire: WireCounter) -> None:
         """Count from here."""
         self._at, self._frames = now, report.frames
         self._face, self._opus, self._wire = report.face_bytes, report.opus_bytes, wire.sent_bytes

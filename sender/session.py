@@ -16,10 +16,11 @@ from codec_models.bitstream.timing import TICK_MS
 from codec_models.errors import UserError
 from signaling.call import CallEvents, ReceivedPacket
 from signaling.control import Bye, ControlMessage, Hello, NeedStill, Refresh, Statistics, Still
+from signaling.wire import WireCounter
 
 from .packer import AdaptiveRedundancy, TickPacker
 from .pipeline import EncodedTick, Pipeline, PulledTick
-from .report import LiveLine, SenderReport, Wire
+from .report import LiveLine, SenderReport
 from .still_policy import StillPolicy
 from .trace import SenderTrace, TickTimes
 
@@ -39,7 +40,7 @@ class Call(Protocol):
     """What the session needs of `signaling.call.SendingCall`."""
 
     @property
-    def wire(self) -> Wire: ...
+    def wire(self) -> WireCounter: ...
     @property
     def connected(self) -> bool: ...
     async def join(self) -> None: ...
@@ -106,7 +107,7 @@ class SenderSession:
         self._worker = ThreadPoolExecutor(1, "sender")
 
     @property
-    def wire(self) -> Wire:
+    def wire(self) -> WireCounter:
         """Counters of the call's datagrams."""
         return self._call.wire
 

@@ -147,12 +147,12 @@ class _CountedTurn(aioice.turn.TurnClientUdpProtocol):
 
     def _send(self, data: bytes) -> None:
         if self._wire:
-            self._wire.sent(len(data))
+            self._wire.sent(data)
         super()._send(data)
 
     def datagram_received(self, data: bytes | str, addr: tuple[str, int]) -> None:
         if self._wire:
-            self._wire.received(len(data))
+            self._wire.received(data)
         super().datagram_received(data, addr)
 
 
@@ -170,17 +170,17 @@ class _CountedStun(aioice.ice.StunProtocol):
 
     async def send_data(self, data: bytes, addr: tuple[str, int]) -> None:
         if self._wire:
-            self._wire.sent(len(data))
+            self._wire.sent(data)
         await super().send_data(data, addr)
 
     def send_stun(self, message: Any, addr: tuple[str, int]) -> None:
         if self._wire:
-            self._wire.sent(len(bytes(message)))
+            self._wire.sent(bytes(message))
         super().send_stun(message, addr)
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         if self._wire:
-            self._wire.received(len(data))
+            self._wire.received(data)
         if self.receiver._queue.qsize() >= QUEUED_DATAGRAMS:
             return
         try:

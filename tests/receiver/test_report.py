@@ -44,12 +44,15 @@ def test_summary_has_the_fields_of_the_contract() -> None:
     traffic = Traffic(face_bytes=2750, frames=250, opus_bytes=15_000, identity_bytes=5000, identities=1)
     ticks = {"ticks_received": 250, "ticks_lost": 0, "ticks_concealed": 0}
     engine = {"backend": "still-colour", "device": "cpu"}
-    report = summary(10.0, ticks, traffic, Shown(), WireCounter(1000, 10, 25_000, 250), engine)
+    wire = WireCounter(1000, 10, 25_000, 250)
+    wire.received_parts.update(stun=500, rtp=24_500)
+    report = summary(10.0, ticks, traffic, Shown(), wire, engine)
     assert report["face_kbps"] == pytest.approx(2.2)
     assert report["face_bpp"] == pytest.approx(0.00134, abs=1e-5)
     assert report["face_bits_per_frame"] == 88
     assert report["audio_kbps"] == 12
     assert report["wire_kbps"] == {"sent": 0.8, "received": 20}
+    assert list(report["wire_parts_kbps"].items()) == [("rtp", 19.6), ("stun", 0.4)]
     assert (report["ticks_received"], report["device"]) == (250, "cpu")
     assert set(report["latency_ms"]) == {"p50", "p95", "p99"} and set(report["av_offset_ms"]) == {"p50", "p95"}
     names = ["seconds", "frames_shown", "fps_shown", "identity_bytes", "stalls_over_120ms", "backend"]

@@ -76,7 +76,7 @@ class FakeCall:
 
     def send(self, packet: TickPacket, tick: int) -> None:
         if self.connected:
-            self.wire.sent(len(pack(packet)))
+            self.wire.sent(pack(packet))
             self.packets.append((time.monotonic(), packet, tick))
 
     def send_control(self, message: ControlMessage) -> bool:

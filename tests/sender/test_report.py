@@ -21,6 +21,7 @@ def sent(ticks: int) -> SenderReport:
 
 def test_figures() -> None:
     wire = WireCounter(sent_bytes=25000, received_bytes=1250)
+    wire.sent_parts.update(rtp=20_000, dtls=5000)
     summary = sent(250).summary(wire, {"fps": 25})
     assert summary["seconds"] == pytest.approx(10.0)
     assert summary["ticks_sent"] == summary["frames_sent"] == 250
@@ -29,6 +30,7 @@ def test_figures() -> None:
     assert summary["face_bpp"] == pytest.approx(2000 / (25 * 65536), abs=1e-7)
     assert summary["audio_kbps"] == pytest.approx(12.0)
     assert summary["wire_kbps"] == {"sent": 20.0, "received": 1.0}
+    assert summary["wire_parts_kbps"] == {"rtp": 16.0, "dtls": 4.0}
     assert summary["settings"] == {"fps": 25} and summary["failure"] is None
 
 

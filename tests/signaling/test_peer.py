@@ -70,6 +70,9 @@ def test_packets_arrive_as_they_were_and_cost_50_bytes_more() -> None:
             mean = (sender.wire.sent_bytes - bytes_before) / (sender.wire.sent_packets - packets_before)
             assert mean == pytest.approx(60 + 12 + 4 + DATAGRAM_OVERHEAD, abs=4)
             assert receiver.wire.received_bytes >= 50 * 110
+            parts = receiver.wire.received_parts
+            assert sum(parts.values()) == receiver.wire.received_bytes and parts["other"] == parts["turn"] == 0
+            assert parts["rtp"] == 50 * (60 + 12 + 4 + DATAGRAM_OVERHEAD) and parts["stun"] > 0 < parts["dtls"]
 
     asyncio.run(run())
 
