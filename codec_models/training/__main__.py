@@ -5,7 +5,7 @@ landmarks, upsampler: 8x8, voice and stills to video, first where the face is, t
 interpolation: 8x8 frames at 5 fps to 25 fps. sync-expert: tells whether lips and voice belong together.
 teeth: sharpens the mouths that the trained upsampler draws. face-points: finds landmarks, for the browser's page.
 identity: tells whose face it is, for the benchmarks.
-calibrate: the shipped networks in 8-bit integers.
+mix: weights between two trainings of the upsampler. calibrate: the shipped networks in 8-bit integers.
 """
 
 from __future__ import annotations
@@ -62,6 +62,11 @@ def main() -> int:
     finding.add_argument("--every", type=_whole, default=3, help="learn from every N-th frame (default: 3)")
     _add_common(finding.add_argument)
     _add_identity(commands)
+    mixing = commands.add_parser("mix", help="weights between two trainings of the upsampler, plain and sharp, say")
+    mixing.add_argument("start", type=Path, help="weights (safetensors)")
+    mixing.add_argument("end", type=Path, help="weights that were trained on from there, or from the same as those")
+    mixing.add_argument("--share", type=_share, default=0.5, help="of the way, 0 to 1 (default: %(default)s)")
+    mixing.add_argument("--out", type=Path, required=True, help="file to write")
     integers = commands.add_parser("calibrate", help="the networks in 8-bit integers, for CPUs; after their export")
     integers.add_argument("--clips", type=Path, required=True, help="folder of 256x256 face clips with a manifest.json")
     integers.add_argument("--labels", type=Path, help="landmarks of the clips (.npz)")

@@ -32,6 +32,7 @@ from .keyframes import StretchConfig, StretchSampler
 from .labels import Labels
 from .landmarks import LandmarkRecipe, train_landmarks
 from .losses import LossWeights
+from .mix import mix
 from .mouths import MouthConfig, Mouths, harvest, harvest_pairs
 from .progress import Progress
 from .sync_expert import SyncExpert, SyncRecipe, SyncSampler, train_sync
@@ -311,6 +312,13 @@ def run_calibrate(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_mix(options: argparse.Namespace) -> int:
+    """See `__main__`."""
+    mix(options.start, options.end, options.share, options.out)
+    print(f"{options.out}: {options.share:g} of the way from {options.start} to {options.end}")
+    return 0
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "upsampler": run_upsampler,
     "landmarks": run_landmarks,
@@ -320,4 +328,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "face-points": run_face_points,
     "identity": run_identity,
     "calibrate": run_calibrate,
+    "mix": run_mix,
 }

@@ -54,8 +54,8 @@ class LossWeights:
     motion: float = 3.0
     still_points: float = 1.0
     coarse: float = 0.3
-    adversarial: float = 0.03
-    features: float = 0.5
+    adversarial: float = 0.15
+    features: float = 3.0
     sync: float = 0.03
     readings: float = 0.1
     likeness: float = 0.2
