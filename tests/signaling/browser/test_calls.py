@@ -83,10 +83,8 @@ def test_a_camera_in_a_loop(tmp_path: Path, devices: tuple[str, str]) -> None:
             "face_bytes": theirs["face_kbps"] * seconds * 125,
             "audio_bytes": theirs["audio_kbps"] * seconds * 125,
             "wire_bytes": theirs["wire_kbps"]["received"] * seconds * 125,
-            "ticks": theirs["ticks_received"],
+            "ticks_sent": theirs["ticks_received"],
         }
-        # a tick that a machine under load skips has its voice all the same
-        own["ticks"] = own["ticks_sent"] + own["ticks_skipped"]
         # the page counts on its own, and comes to the same, but for one tick's face that may be under way
         for name, value in received.items():
             most = max(0.05 * value, 120 if name == "face_bytes" else 0)
@@ -148,9 +146,8 @@ def test_two_browsers_and_one_box(tmp_path: Path, devices: tuple[str, str]) -> N
         await second.screenshot(path=PICTURES / "two-way-phone.png", full_page=True)
         # muted, nobody hears; with the camera off, the other still sees a face
         await first.click("#mute")
-        async with asyncio.timeout(15):  # what was said before may still be under way
-            while await loudness(second, 2) > HEARD:
-                pass
+        await asyncio.sleep(1.0)
+        assert await loudness(second, 2) < HEARD
         await first.click("#camera-off")
         await seen(first, "opened.tracks.filter((t) => t.kind === 'video' && t.readyState === 'live').length === 0")
         await asyncio.sleep(1.0)
